@@ -261,7 +261,8 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
 
 def _sentence(path: Path, text: str, error: ValidationError) -> str:
     """First error of a validation as one sentence: file, line, key, what is wrong, remedy."""
-    first = error.errors()[0]
+    # A misspelt key shows up twice, as unknown and as missing: the unknown one is the cause.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where = [str(p) for p in first["loc"]]
     line = _line_of(text, first["loc"])
     key = ".".join(where) or "station.toml"
@@ -289,7 +290,7 @@ def _line_of(text: str, loc: tuple[int | str, ...]) -> int | None:
             if here == table and (not line.startswith("[[") or seen == index):
                 header_line = number
             continue
-        in_table = here == table and header_line is not None and (seen == index or index == 0)
+        in_table = here == table and header_line is not None and index in (seen, 0)
         if in_table and key and re.match(rf"[\"']?{re.escape(key)}[\"']?\s*=", line):
             return number
     return header_line

@@ -29,13 +29,13 @@ class DefectKind(str, Enum):
 
 
 CONTRAST_GREY: dict[DefectKind, tuple[float, float]] = {
-    DefectKind.SCRATCH: (22.0, 80.0),
-    DefectKind.PIT: (24.0, 85.0),
-    DefectKind.DENT: (22.0, 70.0),
-    DefectKind.STAIN: (20.0, 55.0),
-    DefectKind.BURR: (28.0, 95.0),
-    DefectKind.CRACK: (30.0, 90.0),
-    DefectKind.CHIP: (30.0, 90.0),
+    DefectKind.SCRATCH: (14.0, 75.0),
+    DefectKind.PIT: (12.0, 80.0),
+    DefectKind.DENT: (18.0, 70.0),
+    DefectKind.STAIN: (12.0, 50.0),
+    DefectKind.BURR: (16.0, 90.0),
+    DefectKind.CRACK: (18.0, 85.0),
+    DefectKind.CHIP: (20.0, 100.0),
 }
 """Range of the contrast in grey levels, log-uniform."""
 EDGE_KINDS = frozenset({DefectKind.BURR, DefectKind.CHIP})
@@ -128,8 +128,9 @@ def _dent(rng: np.random.Generator, size_px: float, angle_rad: float) -> np.ndar
     fine, centre, extent = _canvas(size_px)
     grid_y, grid_x = np.mgrid[0 : fine.shape[0], 0 : fine.shape[1]].astype(np.float32) - centre
     aspect = rng.uniform(0.7, 1.0)
-    u = (grid_x * np.cos(angle_rad) + grid_y * np.sin(angle_rad)) / (extent / 2)
-    v = (-grid_x * np.sin(angle_rad) + grid_y * np.cos(angle_rad)) / (extent / 2 * aspect)
+    reach = 0.58 * extent
+    u = (grid_x * np.cos(angle_rad) + grid_y * np.sin(angle_rad)) / reach
+    v = (-grid_x * np.sin(angle_rad) + grid_y * np.cos(angle_rad)) / (reach * aspect)
     bowl = np.exp(-(u * u + v * v) / 0.30)
     slope = u * bowl
     return (slope / np.abs(slope).max()).astype(np.float32)

@@ -80,7 +80,7 @@ def draw_surface(rng: np.random.Generator, face: int, side: int) -> Surface:
     )
     inside = np.minimum(OUTER_RADIUS_PX - radius, radius - BORE_RADIUS_PX)
     texture = _turned_texture(rng, radius, angle) if turned else _ground_texture(rng, side)
-    texture = 1.7 * texture + 1.1 * _grain(rng, side, 0.7)
+    texture = 2.1 * texture + 1.2 * _grain(rng, side, 0.7)
     mottle = 2.2 * _grain(rng, side, 22.0)
     albedo = np.full((side, side), METAL_GREY, np.float32) + mottle
     if turned:  # a step between hub and flange catches the light on one side and shades on the other
