@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Schema versions in order; each is a module with `revision` and `upgrade(operations)`.
+
+Alembic's operations without its script folder: the order stands here, and the whole upgrade is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from alembic.operations import Operations
+
+from inspection.records.migrations import v0001
+
+MIGRATIONS: list[tuple[str, Callable[[Operations], None]]] = [(v0001.revision, v0001.upgrade)]
+HEAD = MIGRATIONS[-1][0]
