@@ -74,7 +74,7 @@ def _upgrade(connection: Connection, path: Path) -> None:
     known = [revision for revision, _ in MIGRATIONS]
     if present is not None and present not in known:
         raise StationFault(
-            f"{path} was written by a newer version of Gatesight (schema {present}, this one knows up to {HEAD}): "
+            f"{path} was written by a newer version of Gatesight (schema {present}, this one knows {HEAD}): "
             "install that version, or move the file away, and it is rebuilt from the journal."
         )
     operations = Operations(context)

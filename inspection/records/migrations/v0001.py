@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic.operations import Operations
 
@@ -14,7 +16,7 @@ _INT, _BIG, _TEXT = sa.Integer(), sa.BigInteger(), sa.Text()
 def _column(
     name: str, kind: sa.types.TypeEngine[object], *, null: bool = False, **more: object
 ) -> sa.Column[object]:
-    return sa.Column(name, kind, nullable=null, **more)  # type: ignore[arg-type]
+    return sa.Column(name, kind, nullable=null, **more)
 
 
 def upgrade(op: Operations) -> None:
@@ -42,13 +44,14 @@ def _runs_and_parts(op: Operations) -> None:
     op.create_table(
         "runs",
         _column("id", _INT, primary_key=True),
-        _column("journal_index", _INT, unique=True),
+        _column("journal_index", _INT),
         _column("epoch", _INT),
         _column("started_utc_ns", _BIG),
         _column("stopped_utc_ns", _BIG, null=True),
         _column("station", sa.String(64)),
         _column("recipe_sha256", sa.String(64)),
         _column("bundle_sha256", sa.String(64)),
+        sa.UniqueConstraint("journal_index", name="uq_runs_journal_index"),
     )
     op.create_table(
         "parts",

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The recorder: follows the journal into the records database and keeps the pictures; never in a verdict's way.
+
+Everything here may be late, locked, full or dead without the line noticing: the journal goes on, and the
+database is brought up to date, or rebuilt, from it. Pictures are shed first when the disk fills or the work
+piles up; each one shed is counted.
+"""
+
+from __future__ import annotations
+
+import selectors
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from cameras.ring import Ring
+from inspection.archive import Archive
+from inspection.board import ProcessState, RecorderCounter
+from inspection.child import ChildContext, run_child
+from inspection.journal_reader import Follower
+from inspection.journal_records import JournalCorrupt
+from inspection.messages import ImageHandOver
+from inspection.records.database import open_writer
+from inspection.records.images import ImageStore
+from inspection.records.projection import Projection
+
+_POLL_S = 0.05
+_BATCH = 200
+_RETRY_S = 1.0
+_DISK_LOOK_S = 2.0
+
+
+class Recorder:
+    """One turn at a time: drain pictures, follow the journal, look at the disk, beat."""
+
+    def __init__(self, context: ChildContext) -> None:
+        config = context.config
+        self._context = context
+        self._row = context.row
+        self._link = context.links["inspector"]
+        self._rings = [Ring.attach(config.ring_path(c.serial)) for c in config.camera]
+        self._store = ImageStore(config.images_dir)
+        self._store.sweep_leftovers()
+        self._archive = Archive(config, self._rings, self._store)
+        self._projection, self._follower = self._open_projection()
+        self._retry_at_s = 0.0
+        self._disk_at_s = 0.0
+
+    def _open_projection(self) -> tuple[Projection, Follower]:
+        config = self._context.config
+        engine = open_writer(config.records_db)
+        projection = Projection(engine, [c.serial for c in config.camera])
+        return projection, Follower(config.journal_dir, projection.position())
+
+    def turn(self) -> None:
+        """One pass over all there is to do; bounded, so that the heartbeat keeps its pace."""
+        self._row.beat()
+        self._take_pictures()
+        now_s = time.monotonic()
+        if now_s >= self._retry_at_s:
+            self._guarded(self._follow)
+            self._guarded(self._register_pictures)
+        if now_s >= self._disk_at_s:
+            self._disk_at_s = now_s + _DISK_LOOK_S
+            self._look_at_disk()
+
+    def _take_pictures(self) -> None:
+        for _ in range(64):
+            message = self._link.receive()
+            if message is None:
+                break
+            if isinstance(message, ImageHandOver):
+                self._archive.take(message)
+        self._row.set(RecorderCounter.IMAGES_STORED, self._archive.stored)
+        self._row.set(RecorderCounter.IMAGES_SHED, self._archive.shed)
+        self._row.set(RecorderCounter.PREVIEWS, self._archive.previews)
+
+    def _follow(self) -> None:
+        entries = self._follower.poll(_BATCH)
+        self._projection.apply(entries)
+        self._row.add(RecorderCounter.RECORDS, len(entries))
+        self._row.set(RecorderCounter.LAG_BYTES, self._follower.lag_bytes())
+
+    def _register_pictures(self) -> None:
+        if rows := self._archive.rows():
+            self._projection.pictures(rows)
+            self._archive.registered(len(rows))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """A database that is locked is tried again; one that is corrupt is set aside and rebuilt."""
+        try:
+            step()
+        except OperationalError as e:
+            if isinstance(e.orig, sqlite3.OperationalError):
+                self._row.add(RecorderCounter.RETRIES)
+                self._row.report(ProcessState.DEGRADED, f"records database: {e.orig}; trying again")
+                self._retry_at_s = time.monotonic() + _RETRY_S
+                self._rewind()
+                return
+            raise
+        except DatabaseError as e:
+            self._set_aside(f"{e.orig}")
+        except JournalCorrupt as e:
+            # Restarting the projection is the remedy the journal reader names; the journal itself stays.
+            self._row.report(ProcessState.DEGRADED, str(e))
+            self._retry_at_s = time.monotonic() + 10 * _RETRY_S
+        else:
+            if self._row.state == ProcessState.DEGRADED and not self._archive.disk_is_full:
+                self._row.report(ProcessState.READY, "")
+
+    def _rewind(self) -> None:
+        """What was polled but not committed is read again."""
+        position = self._committed_position()
+        if position is not None:
+            self._follower.close()
+            self._follower = Follower(self._context.config.journal_dir, position)
+
+    def _committed_position(self):
+        try:
+            return self._projection.position()
+        except DatabaseError:
+            return None
+
+    def _set_aside(self, why: str) -> None:
+        path = self._context.config.records_db
+        aside = path.with_suffix(f".corrupt-{time.time_ns()}")
+        for suffix in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+        self._follower.close()
+        self._projection, self._follower = self._open_projection()
+        self._row.report(
+            ProcessState.DEGRADED, f"records database was damaged ({why}); kept as {aside.name}, rebuilding"
+        )
+
+    def _look_at_disk(self) -> None:
+        records = self._context.config.records
+        free_mb = shutil.disk_usage(self._context.config.station.data_dir).free // 2**20
+        self._row.set(RecorderCounter.DISK_FREE_MB, free_mb)
+        was_full = self._archive.disk_is_full
+        self._archive.disk_is_full = free_mb < records.min_free_mb
+        if self._archive.disk_is_full:
+            self._row.report(
+                ProcessState.DEGRADED,
+                f"only {free_mb} MB free where records.min_free_mb is {records.min_free_mb}: pictures are not kept; "
+                "free some space",
+            )
+        elif was_full:
+            self._row.report(ProcessState.READY, "")
+
+    def drain(self) -> None:
+        """Before stopping: bring the database up to what the journal holds."""
+        for _ in range(1000):
+            self._row.beat()
+            before = self._follower.position
+            self._take_pictures()
+            self._guarded(self._follow)
+            self._guarded(self._register_pictures)
+            if self._follower.position == before:
+                return
+
+    def run(self) -> int:
+        """Until SIGTERM."""
+        self._row.report(ProcessState.READY, "")
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._link, selectors.EVENT_READ)
+            while not self._context.stop.is_set():
+                selector.select(_POLL_S)
+                self.turn()
+        self.drain()
+        return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Process entry; see inspection.child."""
+    return run_child("recorder", lambda context: Recorder(context).run(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
