@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Snapshot to candidate bundle: train, evaluate at part level, export."""
+"""From labelled pictures to a candidate bundle: train, export with parity proof, evaluate at part level."""

@@ -86,9 +86,7 @@ def draw_surface(rng: np.random.Generator, face: int, side: int) -> Surface:
     if turned:  # a step between hub and flange catches the light on one side and shades on the other
         step = radius - 61.0
         albedo += (
-            7.0 * (step < 0)
-            - 26.0 * np.exp(-((step / 1.3) ** 2))
-            + 18.0 * np.exp(-(((step + 3.0) / 1.2) ** 2))
+            7.0 * (step < 0) - 26.0 * np.exp(-((step / 1.3) ** 2)) + 18.0 * np.exp(-(((step + 3.0) / 1.2) ** 2))
         )
     else:  # a stamped ring groove on the back
         step = radius - 118.0
