@@ -3,8 +3,8 @@
 """What "good" means for one product: a frozen, versioned, hashed recipe, read from one JSON file.
 
 Pixels are those of the original camera frame; rectangles are [x, y, width, height]. The hash is over canonical
-JSON with every default written out, so two files that mean the same have the same hash. Unknown keys are refused:
-a misspelt limit must not be a missing limit.
+JSON with every default written out, so two files that mean the same have the same hash. Unknown keys are
+refused: a misspelt limit must not be a missing limit.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from inspection.counting import encoder_delta
-from inspection.messages import PartJudged, ViewSeen
+from inspection.messages import PartJudged
 from inspection.types import Epoch, Ordinal, Outcome, PartRef, Reason, Seq
+from inspection.window import PairWindow
 
 VERDICT_RING_HOLDS = 15
 """More parts in flight than the verdict ring is sure to hold could not all be announced in one burst."""
@@ -38,9 +38,7 @@ class TrackerSettings:
     deadline_ns: int  # from the trigger instant
     poll_ns: int  # a trigger's message may be this old when it arrives
     min_pitch_pulses: int
-    pair_window_pulses: int  # half the minimum pitch
-    pairing: Literal["encoder", "timestamp"] = "encoder"
-    pairing_window_ns: int = 0  # for pairing by timestamp
+    window: PairWindow
     max_in_flight: int = VERDICT_RING_HOLDS
 
 
@@ -303,20 +301,10 @@ class Tracker:
             return Reason.RECIPE_CHANGED
         if sorted(view.camera for view in judged.views) != list(range(self._settings.views)):
             return Reason.FRAME_MISSING
-        if not all(self._shows(view, ref) for view in judged.views):
+        window = self._settings.window
+        if not all(window.matches(ref, view.encoder_pulses, view.exposure_ns) for view in judged.views):
             return Reason.PAIRING_MISMATCH
         return None
-
-    def _shows(self, view: ViewSeen, ref: PartRef) -> bool:
-        """Whether the picture was taken where (or, without an encoder, when) the part was triggered."""
-        settings = self._settings
-        if settings.pairing == "encoder":
-            if view.encoder_pulses is None:
-                return False
-            return abs(encoder_delta(view.encoder_pulses, ref.encoder_pulses)) <= settings.pair_window_pulses
-        since_trigger_ns = view.exposure_ns - ref.trigger_ns
-        window_ns = settings.pairing_window_ns
-        return -window_ns <= since_trigger_ns <= settings.poll_ns + window_ns
 
     # --- from outcome to the line
 
