@@ -23,7 +23,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     utc_ns: int
     monotonic_ns: int
     station: str = ""
-    summary: dict[str, str] = {}  # noqa: RUF012 (msgspec copies empty mutable defaults)
+    summary: dict[str, str] = {}
 
 
 class Continued(msgspec.Struct, frozen=True, kw_only=True, tag="continued"):
