@@ -20,6 +20,11 @@ def next_seq(seq: int) -> Seq:
     return Seq(seq % SEQ_COUNT + 1)
 
 
+def previous_seq(seq: int) -> Seq:
+    """The number before `seq`: 1 is preceded by 65535."""
+    return Seq((seq - 2) % SEQ_COUNT + 1)
+
+
 def seq_distance(newer: int, older: int) -> int:
     """How many steps of `next_seq` lead from `older` to `newer`, 0..65534."""
     return (newer - older) % SEQ_COUNT

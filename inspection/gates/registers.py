@@ -12,6 +12,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 
+from inspection.counting import SEQ_COUNT, previous_seq, seq_distance
 from inspection.types import Outcome, StationState
 
 MAP_VERSION = 1
@@ -99,6 +100,11 @@ def verdict_check(seq: int, epoch: int, verdict: int) -> int:
     return seq ^ epoch ^ verdict
 
 
+def _verdict_slot(seq: int) -> int:
+    """Address of the slot that belongs to a sequence number."""
+    return VERDICT_RING_AT + VERDICT_WORDS * (seq % VERDICT_SLOTS)
+
+
 class RegisterImage:
     """All registers of one station, owned by the gate's loop.
 
@@ -146,23 +152,30 @@ class RegisterImage:
 
     def publish(self, seq: int, outcome: Outcome) -> None:
         """Announce one outcome: payload, then check, then newest_seq, so that no reader trusts half of it."""
-        at = VERDICT_RING_AT + VERDICT_WORDS * (seq % VERDICT_SLOTS)
+        at = _verdict_slot(seq)
+        if self._overwrites_unread(at):
+            self.status(Status.RING_OVERRUN, on=True)
         self.store(at + 2, outcome)
         self.store(at + 1, self._epoch)
         self.store(at, seq)
         self.store(at + 3, verdict_check(seq, self._epoch, outcome))
-        self.store(Input.NEWEST_SEQ, seq)
         self.store(Input.OLDEST_SEQ, self._oldest_seq(seq))
+        self.store(Input.NEWEST_SEQ, seq)
+
+    def _overwrites_unread(self, at: int) -> bool:
+        """Whether the slot holds a verdict not acknowledged yet; a PLC that leaves ack_seq 0 never says."""
+        old, acknowledged = self._input[at], self._holding[Holding.ACK_SEQ]
+        return bool(old and acknowledged) and seq_distance(acknowledged, old) > SEQ_COUNT // 2
 
     def _oldest_seq(self, newest: int) -> int:
         """The oldest number that the ring still holds in an unbroken run back from `newest`."""
         oldest = newest
-        while True:
-            before = (oldest - 2) % 65535 + 1
-            slot = VERDICT_RING_AT + VERDICT_WORDS * (before % VERDICT_SLOTS)
-            if before == newest or self._input[slot] != before:
-                return oldest
+        for _ in range(VERDICT_SLOTS):
+            before = previous_seq(oldest)
+            if self._input[_verdict_slot(before)] != before:
+                break
             oldest = before
+        return oldest
 
     # --- holding registers: the PLC writes, the station reads
     def write_holding(self, address: int, words: Sequence[int]) -> None:
