@@ -80,7 +80,9 @@ def _text(name: str, tip: str, *, writable: bool = False) -> Feature:
     return Feature(category="DeviceControl", name=name, kind="string", tip=tip, length=64, writable=writable)
 
 
-def _size(name: str, tip: str, *, writable: bool = True, low: int = 0, step: int = 1, formula: str = "") -> Feature:
+def _size(
+    name: str, tip: str, *, writable: bool = True, low: int = 0, step: int = 1, formula: str = ""
+) -> Feature:
     return Feature(
         category="ImageFormatControl",
         name=name,
@@ -96,7 +98,9 @@ def _size(name: str, tip: str, *, writable: bool = True, low: int = 0, step: int
     )
 
 
-def _float(category: str, name: str, tip: str, low: float, high: float, unit: str, *, saved: bool = True) -> Feature:
+def _float(
+    category: str, name: str, tip: str, low: float, high: float, unit: str, *, saved: bool = True
+) -> Feature:
     return Feature(
         category=category,
         name=name,
@@ -190,7 +194,9 @@ FEATURES: tuple[Feature, ...] = (
         locked=True,
         saved=True,
     ),
-    _choice("ImageFormatControl", "TestPattern", "What is seen without a feed.", ("Off", "GreyHorizontalRampMoving")),
+    _choice(
+        "ImageFormatControl", "TestPattern", "What is seen without a feed.", ("Off", "GreyHorizontalRampMoving")
+    ),
     _choice(
         "AcquisitionControl",
         "AcquisitionMode",
@@ -198,7 +204,9 @@ FEATURES: tuple[Feature, ...] = (
         ("Continuous", "SingleFrame", "MultiFrame"),
         locked=True,
     ),
-    _command("AcquisitionControl", "AcquisitionStart", "Start; frame ids begin at 1; earlier triggers are lost."),
+    _command(
+        "AcquisitionControl", "AcquisitionStart", "Start; frame ids begin at 1; earlier triggers are lost."
+    ),
     _command("AcquisitionControl", "AcquisitionStop", "Stop after the frame that is being taken."),
     Feature(
         category="AcquisitionControl",
@@ -211,7 +219,9 @@ FEATURES: tuple[Feature, ...] = (
         saved=True,
     ),
     _float("AcquisitionControl", "AcquisitionFrameRate", "Frames a second.", 0.1, 100000, "Hz"),
-    _switch("AcquisitionControl", "AcquisitionFrameRateEnable", "Whether the frame rate limits triggers as well."),
+    _switch(
+        "AcquisitionControl", "AcquisitionFrameRateEnable", "Whether the frame rate limits triggers as well."
+    ),
     _float("AcquisitionControl", "ExposureTime", "Exposure time.", 1, 10000000, "us"),
     _choice(
         "AcquisitionControl",
@@ -227,10 +237,16 @@ FEATURES: tuple[Feature, ...] = (
         "Where the trigger comes from; Line0 and Encoder0 are pushes to the feed.",
         ("Software", "Line0", "Encoder0"),
     ),
-    _choice("AcquisitionControl", "TriggerActivation", "Active edge (no effect).", ("RisingEdge", "FallingEdge")),
+    _choice(
+        "AcquisitionControl", "TriggerActivation", "Active edge (no effect).", ("RisingEdge", "FallingEdge")
+    ),
     _float("AcquisitionControl", "TriggerDelay", "Time from trigger to exposure.", 0, 1000000, "us"),
     _command("AcquisitionControl", "TriggerSoftware", "One software trigger."),
-    _counter("AcquisitionControl", "TriggerMissedCount", "Triggers that came while the camera was busy, since opening."),
+    _counter(
+        "AcquisitionControl",
+        "TriggerMissedCount",
+        "Triggers that came while the camera was busy, since opening.",
+    ),
     _float("AnalogControl", "Gain", "Gain.", 0, 48, "dB"),
     _float("AnalogControl", "BlackLevel", "Black level.", 0, 255, "DN"),
     _choice("DigitalIOControl", "LineSelector", "Which line.", ("Line0",), selects=("LineMode", "LineStatus")),
@@ -245,7 +261,11 @@ FEATURES: tuple[Feature, ...] = (
         live=True,
     ),
     _choice(
-        "EncoderControl", "EncoderSelector", "Which encoder.", ("Encoder0",), selects=("EncoderValue", "EncoderReset")
+        "EncoderControl",
+        "EncoderSelector",
+        "Which encoder.",
+        ("Encoder0",),
+        selects=("EncoderValue", "EncoderReset"),
     ),
     _counter("EncoderControl", "EncoderValue", "Encoder count now.", low=INT64_MIN),
     _command("EncoderControl", "EncoderReset", "Make the encoder count zero here."),
@@ -325,14 +345,24 @@ FEATURES: tuple[Feature, ...] = (
         tip="1 while the client acquires: features that change the payload are locked.",
         maximum=1,
     ),
-    _fault("SimDropNext", "Frames still to be lost on the way: the frame id is used up, no buffer comes.", 65535, live=True),
+    _fault(
+        "SimDropNext",
+        "Frames still to be lost on the way: the frame id is used up, no buffer comes.",
+        65535,
+        live=True,
+    ),
     _fault("SimIncompleteNext", "Frames still to arrive half filled.", 65535, live=True),
     _fault("SimSlow", "Extra time from the end of read-out to delivery.", 60000, unit="ms"),
     _switch("SimFaultControl", "SimFrozen", "The picture stands still; ids and times go on.", saved=False),
-    _fault("SimDeviceLostTime", "How long SimDeviceLost lasts; 0 is until the process ends.", 3600000, unit="ms"),
+    _fault(
+        "SimDeviceLostTime", "How long SimDeviceLost lasts; 0 is until the process ends.", 3600000, unit="ms"
+    ),
     _command("SimFaultControl", "SimDeviceLost", "Pull the plug."),
     _switch(
-        "SimFaultControl", "SimMissWhenBusy", "Off: a trigger on a busy camera waits instead of being missed.", saved=False
+        "SimFaultControl",
+        "SimMissWhenBusy",
+        "Off: a trigger on a busy camera waits instead of being missed.",
+        saved=False,
     ),
     Feature(
         category="SimFaultControl",
