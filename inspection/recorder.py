@@ -21,6 +21,7 @@ from cameras.ring import Ring
 from inspection.archive import Archive
 from inspection.board import ProcessState, RecorderCounter
 from inspection.child import ChildContext, run_child
+from inspection.journal_format import Position
 from inspection.journal_reader import Follower
 from inspection.journal_records import JournalCorrupt
 from inspection.messages import ImageHandOver
@@ -119,7 +120,7 @@ class Recorder:
             self._follower.close()
             self._follower = Follower(self._context.config.journal_dir, position)
 
-    def _committed_position(self):
+    def _committed_position(self) -> Position | None:
         try:
             return self._projection.position()
         except DatabaseError:
@@ -147,8 +148,8 @@ class Recorder:
         if self._archive.disk_is_full:
             self._row.report(
                 ProcessState.DEGRADED,
-                f"only {free_mb} MB free where records.min_free_mb is {records.min_free_mb}: pictures are not kept; "
-                "free some space",
+                f"only {free_mb} MB free where records.min_free_mb is {records.min_free_mb}: pictures are not "
+                "kept; free some space",
             )
         elif was_full:
             self._row.report(ProcessState.READY, "")

@@ -13,9 +13,7 @@ revision = "0001"
 _INT, _BIG, _TEXT = sa.Integer(), sa.BigInteger(), sa.Text()
 
 
-def _column(
-    name: str, kind: sa.types.TypeEngine[object], *, null: bool = False, **more: object
-) -> sa.Column[object]:
+def _column(name: str, kind: Any, *, null: bool = False, **more: Any) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=null, **more)
 
 
