@@ -28,7 +28,6 @@ class CardInput(BaseModel):
     height_px: int = Field(ge=8, le=8192)
     channels: Literal[1, 3] = 3  # a grey picture goes into all three
     scale: float = Field(default=1 / 255, gt=0)
-    pad_value: int = Field(default=114, ge=0, le=255)  # grey level of the letterbox border
 
 
 class CardOutput(BaseModel):
