@@ -162,6 +162,17 @@ class RegisterImage:
         self.store(Input.OLDEST_SEQ, self._oldest_seq(seq))
         self.store(Input.NEWEST_SEQ, seq)
 
+    def clear_verdicts(self) -> None:
+        """Empty the verdict ring; done before each arming.
+
+        After a resync the PLC may count from an earlier number again. A PASS that this epoch gave to that
+        number before would then be read as the verdict on another part.
+        """
+        self.store(Input.NEWEST_SEQ, 0)
+        self.store(Input.OLDEST_SEQ, 0)
+        for address in range(VERDICT_RING_AT, INPUT_COUNT):
+            self.store(address, 0)
+
     def _overwrites_unread(self, at: int) -> bool:
         """Whether the slot holds a verdict not acknowledged yet; a PLC that leaves ack_seq 0 never says."""
         old, acknowledged = self._input[at], self._holding[Holding.ACK_SEQ]
