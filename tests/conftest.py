@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Shared by all tests: no thread, child process or shared-memory file may outlive the test that made it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def _threads() -> set[str]:
+    # daemon pools of native libraries (openvino, onnxruntime, torch) belong to the process, not to a test
+    return {t.name for t in threading.enumerate() if not t.daemon}
+
+
+def _children() -> set[int]:
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    alive = set()
+    for text in path.read_text().split():
+        try:
+            state = Path(f"/proc/{text}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            command = Path(f"/proc/{text}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if state != "Z" and b"resource_tracker" not in command:  # Python's own, lives with the process
+            alive.add(int(text))
+    return alive
+
+
+def _shared_memory() -> set[str]:
+    mine = (p for p in Path("/dev/shm").glob("gatesight-*") if p.stat().st_uid == os.getuid())
+    return {p.name for p in mine}
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """Fail the test that leaves a thread, a child process or (when alone) a shared-memory folder behind."""
+    threads, children, memory = _threads(), _children(), _shared_memory()
+    yield
+    shared = os.environ.get("PYTEST_XDIST_WORKER") is not None  # other workers' folders come and go
+    assert not _threads() - threads, f"threads left behind: {_threads() - threads}"
+    assert not _children() - children, f"child processes left behind: {_children() - children}"
+    if not shared:
+        assert not _shared_memory() - memory, f"shared memory left behind: {_shared_memory() - memory}"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_root(repository: Path) -> Path:
+    """The real data sets; skips where they are absent."""
+    root = Path(os.environ.get("GATESIGHT_DATA", repository.parent / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip("real data sets are not here: set GATESIGHT_DATA to their folder")
+    return root
