@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From camera pixels to network input and back: demosaic, letterbox, normalise, map boxes back.
 
-Pure numpy and OpenCV, shared by training and every engine, so that a network is asked with exactly the pixels it
-was taught with. Pictures are uint8 (H, W) grey or (H, W, 3) in R, G, B order.
+Pure numpy and OpenCV, shared by training and every engine, so that a network is asked with exactly the pixels
+it was taught with. Pictures are uint8 (H, W) grey or (H, W, 3) in R, G, B order.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Letterbox:
         """Return `picture` uint8 (h, w[, c]) as (height_px, width_px[, c]); writes into `out` when given.
 
         Shrinking by 2 or more averages areas first (linear sampling alone would skip pixels, and with them thin
-        defects); everything else is linear. Raises ValueError when the picture is not of the stated source size.
+        defects); everything else is linear. Raises ValueError when the picture is not of the stated source
+        size.
         """
         if picture.shape[:2] != (self.source_height_px, self.source_width_px):
             raise ValueError(
@@ -111,8 +112,8 @@ class Letterbox:
 def demosaic(raw: np.ndarray, pixel_format: str) -> np.ndarray:
     """Return raw camera pixels (H, W) or (H, W, 3) as uint8 grey (H, W) or RGB (H, W, 3).
 
-    Knows the PFNC names Mono8, Mono10, Mono12, Mono16, BayerRG8 (and GR, GB, BG, 10 to 16 bit, unpacked), RGB8, BGR8.
-    More than 8 bits are shifted down. Raises ValueError for any other name.
+    Knows the PFNC names Mono8, Mono10, Mono12, Mono16, BayerRG8 (and GR, GB, BG, 10 to 16 bit, unpacked),
+    RGB8, BGR8. More than 8 bits are shifted down. Raises ValueError for any other name.
     """
     base = pixel_format.rstrip("0123456789")
     digits = pixel_format[len(base) :]
@@ -131,7 +132,7 @@ def demosaic(raw: np.ndarray, pixel_format: str) -> np.ndarray:
 
 
 def with_channels(picture: np.ndarray, channels: int) -> np.ndarray:
-    """Return a uint8 picture as grey (H, W) for 1 channel or RGB (H, W, 3) for 3. ValueError for other counts."""
+    """Return a uint8 picture as grey (H, W) for 1 channel, RGB (H, W, 3) for 3; else ValueError."""
     if channels == 1:
         return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     if channels == 3:
@@ -140,7 +141,7 @@ def with_channels(picture: np.ndarray, channels: int) -> np.ndarray:
 
 
 def normalise(picture: np.ndarray, out: np.ndarray) -> None:
-    """Write a uint8 picture (H, W) or (H, W, C) into one float32 input plane set `out` (C, H, W), scaled to 0..1."""
+    """Write a uint8 picture (H, W) or (H, W, C) into a float32 input `out` (C, H, W), scaled to 0..1."""
     if picture.ndim == 2:
         np.multiply(picture, np.float32(1 / 255), out=out[0], casting="unsafe")
     else:

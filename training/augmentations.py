@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Named, versioned augmentation policies. A card names the policy; a policy never changes, it gets a new version."""
+"""Named, versioned augmentation policies. A card names one; none ever changes, it gets a new version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 def policy(name: str) -> list[Any]:
     """Return the albumentations transforms of a policy. Raises KeyError for an unknown name.
 
-    `fixed_camera@1`: quarter turns and small changes of light and noise. No scaling, shifting or JPEG: the camera does
+    `fixed_camera@1`: quarter turns and small changes of light and noise. No scaling, shifting or JPEG: the
+    camera does
     not move, a resampled 4 px defect is another defect, and a station never sees JPEG before inference.
     `binary_board@1`: quarter turns only, for line-scan pictures that are already binary.
     """

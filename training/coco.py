@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Read COCO files as labelled pictures, with what an inspection set adds: good parts and templates.
 
-A picture is good when its `image_class` is `good` or `free`, or, without an `image_class`, when it has no annotations.
-A `template_file` names a defect-free picture of the same board: a good part of its own.
+A picture is good when its `image_class` is `good` or `free`, or, without an `image_class`, when it has no
+annotations. A `template_file` names a defect-free picture of the same board: a good part of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from inspection.pixels import Letterbox
 from inspection.types import Box, StationFault
 
 GOOD_CLASSES = frozenset({"good", "free"})
@@ -119,3 +120,16 @@ def read_picture(path: Path, channels: int) -> np.ndarray:
             f"{path}: not a picture that can be read; replace it or take it out of the COCO file"
         )
     return picture if channels == 1 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def network_pictures(pictures: tuple[Picture, ...], size_px: int, channels: int) -> list[np.ndarray]:
+    """Return pictures as the network sees them: uint8 (size, size[, 3]), letterboxed."""
+    shown = []
+    for picture in pictures:
+        pixels = read_picture(picture.path, channels)
+        height_px, width_px = pixels.shape[:2]
+        frame = Letterbox(
+            source_width_px=width_px, source_height_px=height_px, width_px=size_px, height_px=size_px
+        )
+        shown.append(frame.apply(pixels))
+    return shown

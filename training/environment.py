@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Prepare a process for ultralytics: offline, nothing fetched, nothing phoned, torchvision usable on CPU builds.
+"""Prepare a process for ultralytics: offline, nothing fetched, nothing phoned, torchvision usable on CPU
+builds.
 
 Call `prepare` before the first import of ultralytics; it reads these variables at import time.
 """

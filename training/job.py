@@ -57,22 +57,20 @@ def load_training_recipe(name: str) -> TrainingRecipe:
 def code_commit() -> str:
     """Return the commit of this checkout with `+changes` when it differs, or `unknown` outside one."""
     here = Path(__file__).parent
+    ours = (".", "../inspection/twin", "../inspection/pixels.py")
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=20
-        )
-        diff = subprocess.run(
-            ["git", "status", "--porcelain", "--", ".", "../inspection/twin", "../inspection/pixels.py"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        head = _git(here, "rev-parse", "HEAD")
+        changes = _git(here, "status", "--porcelain", "--", *ours)
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
-    if head.returncode != 0:
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if diff.stdout.strip() else "")
+    return head + ("+changes" if changes else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20, check=True
+    )
+    return done.stdout.strip()
 
 
 def file_sha256(path: Path) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from inspection.twin.defects import DefectKind
-from inspection.twin.renderer import PartRenderer
+from inspection.twin.renderer import SIZE_RANGE_PX, PartRenderer
 from inspection.twin.stamp import STRIP_HEIGHT_PX
 
 PICTURES_PER_SEED = 200
@@ -38,7 +39,8 @@ def write_rendered(
     """Draw `pictures` detector views into `folder` and return its COCO file.
 
     Each `PICTURES_PER_SEED` have a renderer of their own (texture, light); with `hard` every third one draws
-    only small defects. Pictures with a defect below `TEACHABLE` are left out. Already complete: nothing is drawn.
+    only small defects. Pictures with a defect below `TEACHABLE` are left out. Already complete: nothing is
+    drawn.
     """
     target = folder / "coco.json"
     if target.is_file():
@@ -49,8 +51,8 @@ def write_rendered(
     annotations: list[dict[str, object]] = []
     seed = first_seed
     while len(images) < pictures:
-        sizes = {"size_range_px": SMALL_RANGE_PX} if hard and (seed - first_seed) % 3 == 2 else {}
-        renderer = PartRenderer(seed=seed, views=views, defective_share=defective_share, **sizes)
+        sizes_px = SMALL_RANGE_PX if hard and (seed - first_seed) % 3 == 2 else SIZE_RANGE_PX
+        renderer = PartRenderer(seed=seed, views=views, defective_share=defective_share, size_range_px=sizes_px)
         choice = np.random.default_rng((seed, 99))
         drawn, part_no = 0, 0
         while drawn < PICTURES_PER_SEED and len(images) < pictures:
@@ -110,7 +112,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=TRAIN_SEEDS.start)
     parser.add_argument("--hard", action="store_true", help="over-represent small defects")
     given = parser.parse_args(argv)
-    print(write_rendered(given.out, first_seed=given.seed, pictures=given.pictures, hard=given.hard))
+    target = write_rendered(given.out, first_seed=given.seed, pictures=given.pictures, hard=given.hard)
+    sys.stdout.write(f"{target}\n")
     return 0
 
 

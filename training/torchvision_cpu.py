@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Let `import torchvision` succeed beside a CPU torch, where its CUDA-built C++ extension cannot load.
 
-`install()` puts a finder on `sys.meta_path`; nothing heavier happens until somebody imports torchvision, and nothing
+`install()` puts a finder on `sys.meta_path`; nothing heavier happens until somebody imports torchvision, and
+nothing
 at all is changed where torchvision's own extension loads. Only `nms` is defined: it is the one operator that
 ultralytics needs in training and validation.
 """
@@ -59,13 +60,15 @@ class _Loader(importlib.machinery.SourceFileLoader):
         super().exec_module(module)  # tries the native library
         if not module._has_ops():
             _define_operators()
-            module._assert_has_ops = lambda: None  # ops.nms asserts this; _has_ops stays False
+            setattr(module, "_assert_has_ops", lambda: None)  # noqa: B010 - ops.nms asserts it; a module has no such attribute to a type checker
 
 
 class _Finder:
     @staticmethod
     def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,  # noqa: ARG004 - importlib's signature
     ) -> importlib.machinery.ModuleSpec | None:
         if name != _EXTENSION:
             return None

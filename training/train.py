@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Train a candidate: `python -m training.train --recipe NAME (--rendered | --train COCO --val COCO) --out DIR`.
 
-Stages, each skipped when its result is already in DIR: pictures, ultralytics folder, fit. A killed job goes on with
+Stages, each skipped when its result is already in DIR: pictures, ultralytics folder, fit. A killed job goes
+on with
 the same command and `--resume`: same seed, same data, from the last finished epoch. The trained weights end as
 `DIR/fit/weights/last.pt` (averaged weights of the last epoch); `training.export` turns them into ONNX.
 """
@@ -9,9 +10,9 @@ the same command and `--resume`: same seed, same data, from the last finished ep
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
-import time
 from pathlib import Path
 
 from inspection.types import StationFault
@@ -40,8 +41,10 @@ def _pictures(given: argparse.Namespace, recipe: TrainingRecipe) -> tuple[Pictur
 
 
 def fit(recipe: TrainingRecipe, data: Path, out: Path, *, seed: int, resume: bool, threads: int) -> Path:
-    """Run ultralytics on a prepared folder; return the weights. Raises StationFault when there is a half-done fit
-    and `resume` was not asked for."""
+    """Run ultralytics on a prepared folder; return the weights.
+
+    Raises StationFault when the folder holds a half-done fit and `resume` was not asked for.
+    """
     prepare(threads=threads)
     import torch
     from ultralytics import YOLO  # pyright: ignore[reportPrivateImportUsage]
@@ -50,19 +53,26 @@ def fit(recipe: TrainingRecipe, data: Path, out: Path, *, seed: int, resume: boo
     from training.augmentations import policy
     from training.cpu_bf16 import Bf16Trainer, worthwhile
 
-    torch.set_num_threads(threads)
     outward = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
     ultralytics_settings.update({name: False for name in outward if name in ultralytics_settings})
     last, finished = out / "fit" / "weights" / "last.pt", out / "fit" / "finished"
     if finished.is_file():
         return last
     trainer = Bf16Trainer if worthwhile() else None
+
+    def use_threads(_: object) -> None:
+        torch.set_num_threads(threads)  # choosing the device set it to the machine's cores less one
+
     if last.is_file():
         if not resume:
             raise StationFault(f"{out} holds an unfinished training; add --resume, or choose another --out")
-        YOLO(last).train(resume=True, trainer=trainer)
+        model = YOLO(last)
+        model.add_callback("on_train_start", use_threads)
+        model.train(resume=True, trainer=trainer)
     else:
-        YOLO(recipe.network_path, task="detect").train(
+        model = YOLO(recipe.network_path, task="detect")
+        model.add_callback("on_train_start", use_threads)
+        model.train(
             trainer=trainer,
             data=str(data),
             imgsz=recipe.input_px,
@@ -104,7 +114,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--json", action="store_true", help="print the job record as JSON")
     given = parser.parse_args(argv)
-    started = time.monotonic()
     try:
         recipe = load_training_recipe(given.recipe)
         given.out.mkdir(parents=True, exist_ok=True)
@@ -119,26 +128,42 @@ def main(argv: list[str] | None = None) -> int:
         )
         weights = fit(recipe, data, given.out, seed=given.seed, resume=given.resume, threads=given.threads)
     except StationFault as fault:
-        print(f"gatesight train: {fault}", file=sys.stderr)
+        sys.stderr.write(f"gatesight train: {fault}\n")
         return 3
     record = {
         "recipe": recipe.name,
         "policy": recipe.policy,
         "seed": given.seed,
+        "rendered": given.rendered,
         "classes": list(train.classes),
-        "train": {
-            "source": train.source.name,
-            "sha256": file_sha256(train.source),
-            "pictures": len(train.pictures),
-        },
-        "val": {"source": val.source.name, "sha256": file_sha256(val.source), "pictures": len(val.pictures)},
-        "weights": str(weights),
+        "train": _described(train),
+        "val": _described(val),
+        "weights": str(weights.resolve()),
         "code_commit": code_commit(),
-        "wall_s": round(time.monotonic() - started, 1),
+        "fit_s": _fit_seconds(given.out / "fit" / "results.csv"),
     }
     (given.out / "job.json").write_text(json.dumps(record, indent=2))
-    print(json.dumps(record) if given.json else f"trained {recipe.name}: {weights} in {record['wall_s']} s")
+    line = json.dumps(record) if given.json else f"trained {recipe.name}: {weights} in {record['fit_s']:.0f} s"
+    sys.stdout.write(line + "\n")
     return 0
+
+
+def _described(pictures: PictureSet) -> dict[str, object]:
+    """What a card says of a set of pictures, and where it lies on this machine."""
+    return {
+        "source": pictures.source.name,
+        "path": str(pictures.source.resolve()),
+        "sha256": file_sha256(pictures.source),
+        "pictures": len(pictures.pictures),
+        "labels": sum(len(picture.labels) for picture in pictures.pictures),
+    }
+
+
+def _fit_seconds(results: Path) -> float:
+    """Seconds that the epochs took, over all restarts: ultralytics writes them beside each epoch's losses."""
+    with results.open(newline="") as stream:
+        rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)]
+    return float(rows[-1]["time"]) if rows else 0.0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Shapes of the drawn defects: seven kinds, each a small signed picture of what it does to the light.
 
-A shape is drawn at four times the resolution and averaged down, so that a 4 px pit has soft, honest edges. Values are
-relative to the defect's contrast: -1 is fully dark, +1 fully bright, 0 untouched.
+A shape is drawn at four times the resolution and averaged down, so that a 4 px pit has soft, honest edges.
+Values are relative to the defect's contrast: -1 is fully dark, +1 fully bright, 0 untouched.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def _bite(
 def draw_shape(kind: DefectKind, size_px: float, angle_rad: float, rng: np.random.Generator) -> np.ndarray:
     """Return the signed shape (S, S), float32, S odd, of one defect whose largest extent is about `size_px`.
 
-    Linear kinds run along `angle_rad`; edge kinds (burr, chip) take it as the outward normal of the edge. About half of
-    an edge kind's height falls on the wrong side of the edge and is cut away by the caller.
+    Linear kinds run along `angle_rad`; edge kinds (burr, chip) take it as the outward normal of the edge.
+    About half of an edge kind's height falls on the wrong side of the edge and is cut away by the caller.
     """
     if kind is DefectKind.SCRATCH:
         fine = _scratch(rng, size_px, angle_rad)

@@ -2,10 +2,12 @@
 """Draw the twin's parts: a machined flange on a belt, with defects whose place, size and visibility are known.
 
 A pure function of (seed, part number, view): no order of calls, clock or process changes a pixel. A frame is
-`width_px` x `height_px`; the detector sees rows 0..height-17 and the last 16 rows hold the stamp (see stamp.py).
+`width_px` x `height_px`; the detector sees rows 0..height-17 and the last 16 rows hold the stamp (see
+stamp.py).
 
 Detectability of a defect is the signal-to-noise ratio of a matched filter that knows its shape,
-`sqrt(sum(difference^2)) / sigma`, with the difference to the defect-free rendering of the same pose and sigma the
+`sqrt(sum(difference^2)) / sigma`, with the difference to the defect-free rendering of the same pose and sigma
+the
 RMS of sensor noise and surface texture around it. For a flat defect this is contrast * sqrt(area) / sigma, the
 quantity of Rose's criterion (A. Rose, J. Opt. Soc. Am. 38, 1948: about 5 to see a known spot in white noise).
 """
@@ -118,7 +120,7 @@ class PartRenderer:
         self._truths: OrderedDict[int, PartTruth] = OrderedDict()
 
     def truth(self, part_no: int) -> PartTruth:
-        """Return what is wrong with a part; draws its defective views once (about 4 ms), then remembers a few."""
+        """Return what is wrong with a part; draws its defective views once (4 ms), remembers a few parts."""
         known = self._truths.get(part_no)
         if known is None:
             known = self._truth(part_no)
@@ -161,15 +163,14 @@ class PartRenderer:
             pose = self._pose(part_no, view)
             clean, metal = self._clean(pose, view)
             for placed in self._defects(part_no, view, pose, clean, metal):
-                defects.append(
-                    DefectTruth(
-                        kind=placed.kind.value,
-                        view=view,
-                        size_px=placed.box.size_px,
-                        box=placed.box,
-                        detectability=placed.detectability,
-                    )
+                truth = DefectTruth(
+                    kind=placed.kind.value,
+                    view=view,
+                    size_px=placed.box.size_px,
+                    box=placed.box,
+                    detectability=placed.detectability,
                 )
+                defects.append(truth)
         best = max((defect.detectability for defect in defects), default=0.0)
         return PartTruth(
             part_no=part_no,
@@ -186,9 +187,9 @@ class PartRenderer:
         count = int(rng.choice([1, 2, 3], p=[0.75, 0.2, 0.05]))
         first = int(rng.integers(self.views))
         kinds = list(DefectKind)
-        plan = []
-        for index in range(count):
-            view = first if index == 0 or rng.random() < 0.8 else int(rng.integers(self.views))
+        plan: list[tuple[int, DefectKind]] = []
+        while len(plan) < count:
+            view = first if not plan or rng.random() < 0.8 else int(rng.integers(self.views))
             plan.append((view, kinds[int(rng.integers(len(kinds)))]))
         return plan
 
@@ -212,7 +213,7 @@ class PartRenderer:
         return self._surfaces[key]
 
     def _clean(self, pose: _Pose, view: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the defect-free picture before lens and sensor, and the part's coverage, float32 (320, 320)."""
+        """Return the defect-free picture before lens and sensor, and the part's coverage, both (320, 320)."""
         surface = self._surface(view, pose.variant)
         if view not in self._lights:
             turned = surface.grain_angle_rad is None
@@ -240,7 +241,7 @@ class PartRenderer:
                 placed.append(self._place(rng, kind, pose, view, clean, metal, placed))
         return placed
 
-    def _place(
+    def _place(  # noqa: PLR0917 - one caller; the picture and its coverage belong together
         self,
         rng: np.random.Generator,
         kind: DefectKind,
@@ -250,7 +251,7 @@ class PartRenderer:
         metal: np.ndarray,
         taken: list[_Placed],
     ) -> _Placed:
-        """Find a place where the defect fits: on the metal, clear of earlier ones, with the size that was drawn."""
+        """Find a place where the defect fits: on the metal, clear of earlier ones, with the size drawn."""
         low, high = self._size_range_px
         size_px = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         contrast = float(np.exp(rng.uniform(*np.log(CONTRAST_GREY[kind]))))
@@ -297,7 +298,7 @@ class PartRenderer:
     def _spot(
         self, rng: np.random.Generator, kind: DefectKind, size_px: float, pose: _Pose
     ) -> tuple[float, float, float]:
-        """Draw a position in frame pixels and the direction of the defect (for edge kinds: the outward normal)."""
+        """Draw a position in frame pixels and a direction (for edge kinds: the outward normal)."""
         turn = float(rng.uniform(0, 2 * np.pi))
         if kind in EDGE_KINDS:
             bore = size_px < 24 and rng.random() < 0.3

@@ -3,8 +3,8 @@
 
 The twin writes it, the station stores the strip undecoded with the part's record, and the twin reads it back
 afterwards to prove which picture went with which verdict. Layout: one row of square-wave calibration, then the
-payload row, both in cells of `CELL_PX`; 32 bit part number, 8 bit view, 16 bit CRC (CRC-16/CCITT-FALSE), high bit
-first. 56 cells of 4 px start 8 px from the left edge of a strip at least 16 rows high and 240 px wide.
+payload row, both in cells of `CELL_PX`; 32 bit part number, 8 bit view, 16 bit CRC (CRC-16/CCITT-FALSE), high
+bit first. 56 cells of 4 px start 8 px from the left edge of a strip at least 16 rows high and 240 px wide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Defect-free surfaces of the drawn part: a turned flange face, its ground back, the belt and the light.
 
-Everything costly (grooves, grain, edges) is drawn once per renderer in *part space* (a square picture with the part
+Everything costly (grooves, grain, edges) is drawn once per renderer in *part space* (a square picture with
+the part
 centred, unrotated) and only warped into each frame. Grey levels are those of an 8 bit camera at nominal light.
 """
 

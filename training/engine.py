@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Ask a bundle about pictures the way the station does: the station's own OpenVINO detector, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from inspection.detectors.base import BatchResult, View
+from inspection.detectors.openvino import OpenVinoDetector
+from inspection.types import Finding
+from weights.bundle import Bundle
+from weights.card import Card
+from weights.onnx_check import check_onnx
+
+ANSWER_S = 30.0
+
+
+def unsigned_bundle(model: bytes, card: Card, source: Path) -> Bundle:
+    """Wrap a model that is not yet a bundle, so that it can be evaluated before it is signed."""
+    return Bundle(
+        path=source,
+        sha256=hashlib.sha256(model).hexdigest(),
+        card=card,
+        model=model,
+        shape=check_onnx(model, card, str(source)),
+        recipe=None,
+        signed_by="nobody: a candidate under evaluation",
+        key_fingerprint="",
+    )
+
+
+class Asked:
+    """A detector that waits for its answer. Raises the detector's EngineFault, and TimeoutError after 30 s."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self._detector = OpenVinoDetector(bundle, threads=threads, grey=bundle.card.input.channels == 1)
+        self._detector.warm_up()
+
+    def find(self, picture: np.ndarray) -> tuple[Finding, ...]:
+        """Return the findings of one uint8 picture (h, w) or (h, w, 3), in its own pixels."""
+        answered = threading.Event()
+        answer: list[BatchResult] = []
+
+        def done(result: BatchResult) -> None:
+            answer.append(result)
+            answered.set()
+
+        self._detector.submit([View(camera=0, pixels=picture)], done)
+        if not answered.wait(ANSWER_S):
+            raise TimeoutError(f"the engine did not answer within {ANSWER_S:.0f} s")
+        if answer[0].fault is not None:
+            raise answer[0].fault
+        return answer[0].findings[0]
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._detector.close()

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Turn trained weights into ONNX with output boxes_n6, and prove that it answers as the trained network does.
+
+`python -m training.export --weights FILE.pt --size PX --out model.onnx [--data COCO]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.environment import prepare
+
+ROWS = 100
+OPSET = 18
+PARITY_SCORE, PARITY_BOX_PX = 2e-3, 0.05
+"""Largest difference between torch and ONNX Runtime that a float32 export may show."""
+
+
+def _end_to_end(weights: Path, size_px: int) -> Any:
+    """Load a checkpoint and return its NMS-free network with tidy boxes, ready to trace (float32, CPU)."""
+    prepare()
+    import torch
+    from ultralytics import YOLO  # pyright: ignore[reportPrivateImportUsage]
+
+    class BoxesN6(torch.nn.Module):
+        """Rows x0, y0, x1, y1, score, class; boxes inside the input and at least a pixel wide."""
+
+        def __init__(self, network: torch.nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            """(1, C, size, size) in 0..1 -> (1, ROWS, 6)."""
+            rows = self.network(images)
+            # distances are regressed without a floor: a row far below every threshold may be inside out, and a
+            # station takes such a row for an engine that has gone mad
+            x0 = rows[..., 0:1].clamp(0.0, size_px - 1.0)
+            y0 = rows[..., 1:2].clamp(0.0, size_px - 1.0)
+            x1 = torch.maximum(rows[..., 2:3].clamp(0.0, float(size_px)), x0 + 1.0)
+            y1 = torch.maximum(rows[..., 3:4].clamp(0.0, float(size_px)), y0 + 1.0)
+            return torch.cat([x0, y0, x1, y1, rows[..., 4:6]], dim=-1)
+
+    loaded: Any = YOLO(weights).model
+    network = loaded.float().eval().to(memory_format=torch.contiguous_format)
+    network.end2end = True  # before fuse: it decides which head is kept
+    network.fuse(verbose=False)
+    head = network.model[-1]
+    head.export, head.format, head.max_det = True, "onnx", ROWS
+    for parameter in network.parameters():
+        parameter.requires_grad = False
+    return BoxesN6(network).eval()
+
+
+def export_onnx(
+    weights: Path, out: Path, *, size_px: int, channels: int, pictures: list[np.ndarray]
+) -> dict[str, Any]:
+    """Write `out` and return the parity figures over `pictures` (uint8 (size, size[, 3])).
+
+    Raises RuntimeError when ONNX Runtime and torch disagree by more than PARITY_SCORE or PARITY_BOX_PX.
+    """
+    network = _end_to_end(weights, size_px)
+    import torch
+
+    sample = torch.rand(1, channels, size_px, size_px)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's notes on shapes, which are fixed here
+        network(sample)
+        torch.onnx.export(
+            network,
+            (sample,),
+            str(out),
+            input_names=["images"],
+            output_names=["output0"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    figures = _parity(network, out, channels, pictures)
+    if figures["max_score_difference"] > PARITY_SCORE or figures["max_box_difference_px"] > PARITY_BOX_PX:
+        raise RuntimeError(f"{out} does not answer as {weights} does: {figures}")
+    return figures
+
+
+def _parity(network: Any, model: Path, channels: int, pictures: list[np.ndarray]) -> dict[str, Any]:
+    """Compare the two on real pictures; rows are paired by score order among those above 0.05."""
+    import onnxruntime as ort
+    import torch
+
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    worst_score = worst_box = 0.0
+    compared = 0
+    for picture in pictures:
+        planes = picture[None] if channels == 1 else picture.transpose(2, 0, 1)
+        images = planes[None].astype(np.float32) / 255
+        answer = session.run(None, {"images": images})[0]
+        theirs = np.asarray(answer)[0]
+        with torch.no_grad():
+            ours = network(torch.from_numpy(images))[0].numpy()
+        kept = ours[:, 4] > 0.05
+        worst_score = max(worst_score, float(np.abs(ours[:, 4] - theirs[:, 4]).max()))
+        if kept.any():
+            same = ours[kept][:, 5] == theirs[kept][:, 5]  # equal scores may change places
+            gap = np.abs(ours[kept][same, :4] - theirs[kept][same, :4])
+            worst_box = max(worst_box, float(gap.max(initial=0.0)))
+            compared += int(same.sum())
+    return {
+        "pictures": len(pictures),
+        "rows_compared": compared,
+        "max_score_difference": worst_score,
+        "max_box_difference_px": worst_box,
+        "against": f"onnxruntime {ort.__version__}",
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Export one checkpoint; prints the parity figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--size", type=int, required=True, help="input size in px")
+    parser.add_argument("--channels", type=int, default=1, choices=[1, 3])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="COCO file whose pictures prove parity")
+    given = parser.parse_args(argv)
+    pictures: list[np.ndarray] = []
+    if given.data is not None:
+        from training.coco import network_pictures, read_coco
+
+        pictures = network_pictures(read_coco(given.data).pictures[:20], given.size, given.channels)
+    figures = export_onnx(
+        given.weights, given.out, size_px=given.size, channels=given.channels, pictures=pictures
+    )
+    sys.stdout.write(json.dumps(figures) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
