@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The documents say everything: each configuration key, each command, each decision; and every link leads somewhere."""
+"""The documents say everything: each configuration key, each decision; and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ def test_every_key_of_station_toml_is_documented(repository: Path, table: str) -
 
 
 def test_every_local_link_leads_somewhere(repository: Path) -> None:
-    broken = []
-    for path in _documents(repository):
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text()):
-            if "://" not in target and not (path.parent / target).exists():
-                broken.append(f"{path.name}: {target}")
+    broken = [
+        f"{path.name}: {target}"
+        for path in _documents(repository)
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
+        if "://" not in target and not (path.parent / target).exists()
+    ]
     assert not broken
 
 
