@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The process of one camera: fetch, copy once into the ring, hand the buffer back, say so. Decides nothing.
+
+    python -m cameras.worker --config station.toml --links inspector=FD --camera INDEX
+    python -m cameras.worker --list [--producer FILE]
+
+Exit codes: 0 asked to stop, 3 the configuration cannot work, 4 the camera is gone, 1 anything else. The
+supervisor starts the process again; a new process is also how a lost camera is reconnected, because GenTL
+drivers seldom survive a loss inside one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cameras.accounting import Accounting, Books, Fate
+from cameras.base import Camera, CameraFault, CameraSpec, Exposure
+from cameras.health import HealthMeter, breaches
+from cameras.pfnc import bytes_per_frame, code_of
+from cameras.ring import Ring
+from inspection.board import Board, CameraCounter, ProcessState, Row
+from inspection.config import CameraTable, StationConfig, load_config
+from inspection.messages import FrameFault, FrameReady, Link
+from inspection.recipe import HealthLimits, load_recipe
+from inspection.types import FrameRef, Reason, StationFault
+
+EXIT_OTHER = 1
+EXIT_FAULT = 3
+EXIT_LOST = 4
+_FETCH_MS = 20
+_RETRY_S = 0.25
+_WAIT_FOR_CAMERA_S = 5.0
+_IDLE_NS = 1_000_000_000  # this long without a frame, nothing is in flight any more
+_COUNTERS_NS = 100_000_000
+_CLOSE_LIMIT_S = 3
+
+
+class Worker:
+    """Moves the frames of one camera into its ring until asked to stop."""
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        table: CameraTable,
+        limits: HealthLimits,
+        camera: Camera,
+        ring: Ring,
+        link: Link,
+        row: Row,
+    ) -> None:
+        self._index = index
+        self._limits = limits
+        self._camera = camera
+        self._ring = ring
+        self._link = link
+        self._row = row
+        code = code_of(table.pixel_format)
+        self._frame_bytes = bytes_per_frame(code, table.width_px, table.height_px)
+        self._health = HealthMeter(code, table.width_px, table.height_px, table.view)
+        self._accounting = Accounting()
+        self._last_frame_ns = 0
+        self._next_count_ns = 0
+        self._fetch_cpu_ns = 0
+
+    def step(self) -> None:
+        """One turn: at most one frame, one beat. Raises CameraFault when the camera is gone."""
+        before_ns = time.thread_time_ns()
+        exposure = self._camera.fetch(_FETCH_MS)
+        if exposure is not None:
+            self._take(exposure)
+            self._fetch_cpu_ns += time.thread_time_ns() - before_ns
+        now_ns = time.monotonic_ns()
+        self._row.beat(now_ns)
+        if now_ns >= self._next_count_ns:
+            self._next_count_ns = now_ns + _COUNTERS_NS
+            self.publish_books(at_rest=now_ns - self._last_frame_ns > _IDLE_NS)
+
+    def publish_books(self, *, at_rest: bool) -> Books:
+        """Write the accounting to the board."""
+        books = self._accounting.books(self._camera.counters(), at_rest=at_rest)
+        for counter, value in (
+            (CameraCounter.TRIGGERS, books.triggers),
+            (CameraCounter.DELIVERED, books.delivered),
+            (CameraCounter.RING_FULL, books.ring_full),
+            (CameraCounter.INCOMPLETE, books.incomplete),
+            (CameraCounter.UNDERRUN, books.underrun),
+            (CameraCounter.MISSED, books.missed),
+            (CameraCounter.UNEXPLAINED_ID_GAP, books.unexplained_id_gap),
+            (CameraCounter.LINK_DROPPED, self._link.dropped),
+            (CameraCounter.FETCH_CPU_NS, self._fetch_cpu_ns),
+        ):
+            self._row.set(counter, value)
+        return books
+
+    def _take(self, exposure: Exposure) -> None:
+        self._last_frame_ns = time.monotonic_ns()
+        if exposure.incomplete:
+            exposure.release()
+            self._fail(exposure, Fate.INCOMPLETE, Reason.FRAME_INCOMPLETE)
+            return
+        slot = self._ring.acquire()
+        if slot is None:
+            exposure.release()
+            self._fail(exposure, Fate.RING_FULL, Reason.FRAME_LOST)
+            return
+        pixels = self._ring.pixels(slot)[: self._frame_bytes]
+        pixels[:] = exposure.pixels[: self._frame_bytes]
+        exposure.release()
+        health = self._health.measure(pixels)
+        unhealthy = breaches(health, self._limits)
+        generation = self._ring.publish(slot)
+        frame = FrameRef(
+            camera=self._index,
+            slot=slot,
+            generation=generation,
+            frame_id=exposure.frame_id,
+            encoder_pulses=exposure.encoder_pulses,
+            exposure_ns=exposure.exposure_ns,
+            ready_ns=time.monotonic_ns(),
+            width_px=exposure.width_px,
+            height_px=exposure.height_px,
+            pixel_format=exposure.pixel_format,
+            unhealthy=unhealthy,
+        )
+        if self._link.send(FrameReady(frame)):
+            self._accounting.saw(exposure.frame_id, Fate.DELIVERED)
+        else:
+            self._ring.abandon(slot)  # nobody was told of it: as good as no slot
+            self._accounting.saw(exposure.frame_id, Fate.RING_FULL)
+        self._row.set(CameraCounter.LAST_FRAME_ID, exposure.frame_id)
+        self._row.set(CameraCounter.LAST_EXPOSURE_NS, exposure.exposure_ns)
+        self._row.set(CameraCounter.MEAN_GREY_MILLI, round(health.mean * 1000))
+        self._row.set(CameraCounter.FOCUS_MILLI, round(health.focus * 1000))
+        if unhealthy:
+            self._row.add(CameraCounter.UNHEALTHY)
+
+    def _fail(self, exposure: Exposure, fate: Fate, reason: Reason) -> None:
+        self._accounting.saw(exposure.frame_id, fate)
+        self._link.send(
+            FrameFault(
+                camera=self._index,
+                reason=reason,
+                at_ns=exposure.exposure_ns,
+                encoder_pulses=exposure.encoder_pulses,
+                frame_id=exposure.frame_id,
+            )
+        )
+
+
+def spec_of(table: CameraTable) -> CameraSpec:
+    """What the configuration wants of one camera."""
+    return CameraSpec(
+        serial=table.serial,
+        producer=table.producer,
+        width_px=table.width_px,
+        height_px=table.height_px,
+        pixel_format=table.pixel_format,
+        buffers=table.buffers,
+        trigger=table.trigger,
+        settings=tuple(table.settings),
+    )
+
+
+def open_patiently(
+    open_camera: Callable[[], Camera],
+    row: Row,
+    stopping: Callable[[], bool],
+    patience_s: float = _WAIT_FOR_CAMERA_S,
+) -> Camera | None:
+    """Open and start the camera; waits a bounded time for one that is unplugged or busy.
+
+    None when asked to stop. Raises the last CameraFault when time is up, at once when waiting cannot help.
+    """
+    until_ns = time.monotonic_ns() + int(patience_s * 1e9)
+    while not stopping():
+        row.beat()
+        try:
+            camera = open_camera()
+            camera.start()
+        except CameraFault as e:
+            if not e.kind.may_pass or time.monotonic_ns() > until_ns:
+                raise
+            row.report(ProcessState.STARTING, str(e))
+            time.sleep(_RETRY_S)
+        else:
+            return camera
+    return None
+
+
+def _exit_code(fault: StationFault, row: Row) -> int:
+    """EXIT_LOST for what comes back by itself, once it has been there; EXIT_FAULT for a configuration."""
+    returns = isinstance(fault, CameraFault) and fault.kind.may_pass
+    was_there = row.incarnation > 1
+    return EXIT_LOST if returns and was_there else EXIT_FAULT
+
+
+class _Stop:
+    """Set by SIGTERM."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, *_: object) -> None:
+        self.asked = True
+
+
+def _work(index: int, config: StationConfig, link: Link, row: Row, stop: _Stop) -> int:
+    from cameras.genicam import GenicamCamera  # noqa: PLC0415 - half a second; the row must say STARTING first
+
+    table = config.camera[index]
+    recipe = load_recipe(config.station.recipe)
+    ring = Ring.attach(config.ring_path(table.serial))
+    row.set(CameraCounter.RECONNECTS, row.incarnation - 1)
+    spec = spec_of(table)
+    camera = open_patiently(lambda: GenicamCamera.open(spec), row, lambda: stop.asked)
+    if camera is None:
+        return 0
+    worker = Worker(
+        index=index, table=table, limits=recipe.health, camera=camera, ring=ring, link=link, row=row
+    )
+    row.report(ProcessState.READY)
+    try:
+        while not stop.asked:
+            worker.step()
+        worker.publish_books(at_rest=True)
+    except CameraFault as fault:
+        row.report(ProcessState.FAULT, str(fault))
+        sys.stderr.write(f"{fault}\n")
+        sys.stderr.flush()
+        # No teardown: with a lost device a driver may hang in it. The kernel takes everything back.
+        os._exit(EXIT_LOST)
+    # A driver that hangs while it closes ends by this alarm's default action, interpreter lock or not.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_CLOSE_LIMIT_S)
+    row.report(ProcessState.DOWN, "stopped")
+    camera.close()
+    signal.alarm(0)
+    ring.close()
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    if not 0 <= arguments.camera < len(config.camera):
+        raise StationFault(f"{arguments.config} has {len(config.camera)} cameras; --camera counts from 0.")
+    stop = _Stop()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's; it asks us to stop by SIGTERM
+    signal.signal(signal.SIGTERM, stop)
+    links = dict(part.split("=", 1) for part in arguments.links.split(","))
+    link = Link.from_fd(int(links["inspector"]))
+    board = Board.attach(config.board_path)
+    row = board.row(f"camera:{config.camera[arguments.camera].serial}")
+    row.claim(ProcessState.STARTING)
+    try:
+        return _work(arguments.camera, config, link, row, stop)
+    except StationFault as fault:
+        row.report(ProcessState.FAULT, str(fault))
+        sys.stderr.write(f"{fault}\n")
+        return _exit_code(fault, row)
+    except Exception as e:
+        row.report(ProcessState.FAULT, f"{type(e).__name__}: {e}")
+        raise
+    finally:
+        link.close()
+        board.close()
+
+
+def _describe(producer: Path | None) -> int:
+    """Producers and cameras found, as JSON; one child process a producer, because a driver may crash."""
+    from cameras.producers import installed_producers  # noqa: PLC0415
+
+    found = []
+    for path in [producer] if producer else installed_producers():
+        child = subprocess.run(
+            [sys.executable, "-m", "cameras.worker", "--probe", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        last = child.stdout.strip().splitlines()[-1:] if child.returncode == 0 else []
+        entry = json.loads(last[0]) if last else {"cameras": [], "fault": _last_line(child.stderr)}
+        found.append({"producer": str(path), **entry})
+    sys.stdout.write(json.dumps({"producers": found}) + "\n")
+    return 0
+
+
+def _probe(producer: str) -> int:
+    from cameras.genicam import list_cameras  # noqa: PLC0415
+    from cameras.producers import find_producer  # noqa: PLC0415
+
+    try:
+        answer = {"cameras": list_cameras(find_producer(producer)), "fault": ""}
+    except CameraFault as fault:
+        answer = {"cameras": [], "fault": str(fault)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "the producer crashed the process that loaded it"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="cameras.worker", description="One camera's process.")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--links", default="")
+    parser.add_argument("--camera", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="print producers and cameras as JSON")
+    parser.add_argument("--producer", type=Path, help="with --list: only this .cti file")
+    parser.add_argument("--probe", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.probe:
+        return _probe(arguments.probe)
+    if arguments.list:
+        return _describe(arguments.producer)
+    try:
+        return _run(arguments)
+    except StationFault as fault:
+        sys.stderr.write(f"{fault}\n")
+        return EXIT_FAULT
+    except Exception as e:  # noqa: BLE001 - top of the process
+        sys.stderr.write(f"camera worker: {type(e).__name__}: {e}\n")
+        return EXIT_OTHER
+
+
+if __name__ == "__main__":
+    sys.exit(main())
