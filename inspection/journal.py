@@ -164,6 +164,11 @@ class Journal:
         return self._spare_error
 
     @property
+    def has_room(self) -> bool:
+        """Whether a record that needs the disk's full promise (a PASS) can still be taken."""
+        return self._spare is not None or self._offset < self._size - self._reserve
+
+    @property
     def appended(self) -> int:
         """Index of the newest record; -1 when the journal is empty."""
         return self._appended

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the gate watches beside the parts: devices on the board, its own clock, reasons to stop the line. Pure.
+
+All of it is told the time; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from inspection.board import ProcessState
+from inspection.gates.registers import Status
+from inspection.types import Disposition, Outcome, Reason
+
+CAMERA_STALE_NS = 200_000_000
+INSPECTOR_STALE_NS = 150_000_000
+FROZEN_AFTER_NS = 200_000_000
+
+
+class ErrorCode(IntEnum):
+    """Input register 5: why the station is not where it was, until ResetError or the next Arm."""
+
+    NONE = 0
+    JOURNAL = 1
+    CAMERA = 2
+    INSPECTOR = 3
+    PLC = 4
+    UNKNOWN_RECIPE = 5
+    ARM_REFUSED = 6
+    RESYNC = 7
+    FROZEN = 8
+    HALTED = 9
+
+
+class BoardRow(Protocol):
+    """What the watch reads of a row (`inspection.board.Row`)."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102 - the names say it
+    @property
+    def incarnation(self) -> int: ...  # noqa: D102
+    @property
+    def state(self) -> ProcessState: ...  # noqa: D102
+    @property
+    def text(self) -> str: ...  # noqa: D102
+    def age_ns(self, now_ns: int) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReport:
+    """How cameras and inspector stand. `loss` is the first one that is not ready, None when all are."""
+
+    found: bool  # each has reported at least once
+    loss: DeviceLoss | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLoss:
+    """One process that cannot do its work now, and what is written on the parts for it."""
+
+    reason: Reason
+    code: ErrorCode
+    text: str
+
+
+class DeviceWatch:
+    """Cameras and inspector, as the status board shows them. A restart between two looks counts as a loss."""
+
+    def __init__(self, rows: Mapping[str, BoardRow]) -> None:
+        """`rows`: role (board row name) -> row, of every process without which no part can be judged."""
+        self._rows = rows
+        self._seen: dict[str, int] = {}
+
+    def look(self, now_ns: int) -> DeviceReport:
+        """The present report."""
+        found, first = True, None
+        for role, row in self._rows.items():
+            found = found and row.pid != 0
+            loss = self._loss(now_ns, role, row)
+            first = first or loss
+        return DeviceReport(found=found, loss=first)
+
+    def _loss(self, now_ns: int, role: str, row: BoardRow) -> DeviceLoss | None:
+        incarnation = row.incarnation
+        restarted = self._seen.get(role, incarnation) != incarnation
+        self._seen[role] = incarnation
+        camera = role.startswith("camera")
+        age_ns = row.age_ns(now_ns)
+        stale = age_ns > (CAMERA_STALE_NS if camera else INSPECTOR_STALE_NS)
+        lost = Reason.CAMERA_LOST if camera else Reason.INSPECTOR_LOST
+        code = ErrorCode.CAMERA if camera else ErrorCode.INSPECTOR
+        if row.pid == 0:
+            return DeviceLoss(reason=lost, code=code, text=f"{role} has not started yet")
+        if restarted:
+            return DeviceLoss(reason=lost, code=code, text=f"{role} was restarted")
+        if stale:
+            return DeviceLoss(reason=lost, code=code, text=f"{role} is silent for {age_ns // 1_000_000} ms")
+        if row.state is not ProcessState.READY:
+            working = not camera and row.state is ProcessState.DEGRADED
+            reason = Reason.ENGINE_FAULT if working else lost
+            said = f": {row.text}" if row.text else ""
+            return DeviceLoss(reason=reason, code=code, text=f"{role} is {row.state.name.lower()}{said}")
+        return None
+
+
+class FreezeWatch:
+    """Notices that this process itself stood still (SIGSTOP, a suspended machine, a stuck loop)."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._last_ns = now_ns
+
+    def gap_ns(self, now_ns: int) -> int:
+        """Time since the last call when it is long enough to count as frozen, else 0."""
+        gap, self._last_ns = now_ns - self._last_ns, now_ns
+        return gap if gap > FROZEN_AFTER_NS else 0
+
+
+class LineStop:
+    """LineStopRequest and its causes: latched until the PLC sends AckLineStop."""
+
+    def __init__(self, consecutive_rejects: int) -> None:
+        """`consecutive_rejects`: so many REJECTs without a PASS between them ask for a stop; 0 never does."""
+        self._limit = consecutive_rejects
+        self._rejects = 0
+        self.bits = Status(0)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A published outcome. NOT_INSPECTED says nothing about the product and neither counts nor clears."""
+        if outcome is Outcome.PASS:
+            self._rejects = 0
+        elif outcome is Outcome.REJECT:
+            self._rejects += 1
+            if self._limit and self._rejects >= self._limit:
+                self.bits |= Status.LINE_STOP_REQUEST | Status.CONSECUTIVE_REJECTS
+
+    def disposition(self, disposition: Disposition) -> None:
+        """What the gate did: a reject that was not confirmed at the bin asks for a stop."""
+        if disposition is Disposition.MISMATCH:
+            self.bits |= Status.LINE_STOP_REQUEST | Status.REJECT_CONFIRM_FAULT
+
+    def acknowledge(self) -> None:
+        """AckLineStop."""
+        self._rejects = 0
+        self.bits = Status(0)
