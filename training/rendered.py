@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Write rendered parts as a COCO set to train on. Seeds of training, validation and test sets never overlap.
 
-`python -m training.rendered --out DIR --pictures N --seed S [--hard]`
+`python -m training.rendered --out DIR --pictures N --seed S [--dense]`
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from inspection.twin.defects import DefectKind
 from inspection.twin.renderer import SIZE_RANGE_PX, PartRenderer
 from inspection.twin.stamp import STRIP_HEIGHT_PX
 
-PICTURES_PER_SEED = 200
+PICTURES_PER_SEED = 100
 TRAIN_SEEDS = range(1_000_000, 2_000_000)
 CHOICE_SEEDS = range(2_000_000, 3_000_000)  # thresholds are chosen here
 TEST_SEEDS = range(3_000_000, 4_000_000)  # figures in a card come from here
 TEACHABLE = 5.0
 """Detectability under which a defect is not taught: below Rose's criterion a label is only noise."""
 SMALL_RANGE_PX = (4.0, 14.0)
+CROWD = (4, 9)  # defects on a dense picture
 
 
 def write_rendered(
@@ -32,15 +33,14 @@ def write_rendered(
     *,
     first_seed: int,
     pictures: int,
-    defective_share: float = 0.55,
-    hard: bool = True,
+    dense: bool = True,
     views: int = 4,
 ) -> Path:
     """Draw `pictures` detector views into `folder` and return its COCO file.
 
-    Each `PICTURES_PER_SEED` have a renderer of their own (texture, light); with `hard` every third one draws
-    only small defects. Pictures with a defect below `TEACHABLE` are left out. Already complete: nothing is
-    drawn.
+    Each `PICTURES_PER_SEED` have a renderer of their own (texture, light). `dense` is for teaching: three pictures
+    in four carry many defects, and every third seed only small ones (one defect a picture taught almost nothing
+    in the same time). Pictures with a defect below `TEACHABLE` are left out. Complete already: nothing is drawn.
     """
     target = folder / "coco.json"
     if target.is_file():
@@ -51,8 +51,13 @@ def write_rendered(
     annotations: list[dict[str, object]] = []
     seed = first_seed
     while len(images) < pictures:
-        sizes_px = SMALL_RANGE_PX if hard and (seed - first_seed) % 3 == 2 else SIZE_RANGE_PX
-        renderer = PartRenderer(seed=seed, views=views, defective_share=defective_share, size_range_px=sizes_px)
+        renderer = PartRenderer(
+            seed=seed,
+            views=views,
+            defective_share=0.75 if dense else 0.5,
+            size_range_px=SMALL_RANGE_PX if dense and (seed - first_seed) % 3 == 2 else SIZE_RANGE_PX,
+            crowd=CROWD if dense else None,
+        )
         choice = np.random.default_rng((seed, 99))
         drawn, part_no = 0, 0
         while drawn < PICTURES_PER_SEED and len(images) < pictures:
@@ -110,9 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=TRAIN_SEEDS.start)
-    parser.add_argument("--hard", action="store_true", help="over-represent small defects")
+    parser.add_argument("--dense", action="store_true", help="many defects a picture, for teaching")
     given = parser.parse_args(argv)
-    target = write_rendered(given.out, first_seed=given.seed, pictures=given.pictures, hard=given.hard)
+    target = write_rendered(given.out, first_seed=given.seed, pictures=given.pictures, dense=given.dense)
     sys.stdout.write(f"{target}\n")
     return 0
 

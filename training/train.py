@@ -29,10 +29,15 @@ def _pictures(given: argparse.Namespace, recipe: TrainingRecipe) -> tuple[Pictur
             raise StationFault(f"recipe {recipe.name} has no rendered_train; give --train and --val COCO files")
         spread = 1000 * given.seed
         train = write_rendered(
-            given.out / "rendered_train", first_seed=TRAIN_SEEDS.start + spread, pictures=recipe.rendered_train
+            given.out / "rendered_train",
+            first_seed=TRAIN_SEEDS.start + spread,
+            pictures=recipe.rendered_train,
         )
         val = write_rendered(
-            given.out / "rendered_val", first_seed=CHOICE_SEEDS.start + spread, pictures=recipe.rendered_val
+            given.out / "rendered_val",
+            first_seed=CHOICE_SEEDS.start + spread,
+            pictures=recipe.rendered_val,
+            dense=False,
         )
         return read_coco(train), read_coco(val)
     if given.train is None or given.val is None:

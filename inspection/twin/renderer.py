@@ -92,6 +92,7 @@ class _Placed:
 class PartRenderer:
     """Draws every view of every part of one seed. Not thread-safe (a small cache); give each thread its own.
 
+    `crowd`: from..to so many defects on one view of each defective part, for teaching; a line never sees that.
     Raises ValueError for a geometry that the drawing does not fit: the width must be 320 px and the height 336.
     """
 
@@ -104,6 +105,7 @@ class PartRenderer:
         height_px: int = 336,
         defective_share: float = 0.2,
         size_range_px: tuple[float, float] = SIZE_RANGE_PX,
+        crowd: tuple[int, int] | None = None,
     ) -> None:
         if (width_px, height_px) != (_SIDE_PX, _SIDE_PX + STRIP_HEIGHT_PX):
             raise ValueError(
@@ -114,6 +116,7 @@ class PartRenderer:
         self.seed, self.views, self.defective_share = seed, views, defective_share
         self.width_px, self.height_px = width_px, height_px
         self._size_range_px = size_range_px
+        self._crowd = crowd
         self._surfaces: dict[tuple[int, int], Surface] = {}
         self._lights: dict[int, np.ndarray] = {}
         self._belt, self._belt_rms = draw_belt(self._rng(0, 0, 7), 512)
@@ -187,6 +190,9 @@ class PartRenderer:
         count = int(rng.choice([1, 2, 3], p=[0.75, 0.2, 0.05]))
         first = int(rng.integers(self.views))
         kinds = list(DefectKind)
+        if self._crowd is not None:
+            low, high = self._crowd
+            return [(first, kinds[i]) for i in rng.integers(len(kinds), size=int(rng.integers(low, high + 1)))]
         plan: list[tuple[int, DefectKind]] = []
         while len(plan) < count:
             view = first if not plan or rng.random() < 0.8 else int(rng.integers(self.views))
