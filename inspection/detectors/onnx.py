@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -82,15 +83,21 @@ class OnnxDetector:
             threads=threads,
         )
 
-    def warm_up(self) -> None:
-        """Infer every batch size once, since the runtime plans memory for each; StationFault when one fails."""
-        for size in range(1, self.info.max_batch + 1):
+    def warm_up(self) -> int:
+        """Infer every batch size (memory is planned for each); nanoseconds of the last batch of one.
+
+        StationFault when one fails on an empty picture.
+        """
+        started_ns = 0
+        for size in (*range(1, self.info.max_batch + 1), 1):
+            started_ns = time.monotonic_ns()
             try:
                 rows = self._infer(size)
             except _RUNTIME_ERRORS as e:
                 raise StationFault(f"ONNX Runtime fails on an empty picture: {_first_line(e)}.") from e
             if not np.isfinite(rows).all():
                 raise StationFault(f"The model of bundle {self.info.bundle_sha256[:12]} returns nonsense.")
+        return time.monotonic_ns() - started_ns
 
     def submit(self, batch: Sequence[View], done: Callable[[BatchResult], None]) -> None:
         """Hand the batch to the worker thread."""

@@ -146,8 +146,9 @@ class ScriptedDetector:
             threads=1,
         )
 
-    def warm_up(self) -> None:
-        """Nothing to warm."""
+    def warm_up(self) -> int:
+        """Nothing to warm; the delay of every batch."""
+        return int(self._script.delay_ms * 1e6)
 
     def submit(self, batch: Sequence[View], done: Callable[[BatchResult], None]) -> None:
         """Answer at once, or hand the batch to a thread."""

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The inspector's loop: pictures from the cameras' rings through the engine to a verdict at the gate.
+
+One thread, one epoll loop over the links and an eventfd for the engine's answers; `inspection.judging` decides,
+this file moves. It touches neither disk nor network once it runs. It beats the status board at least every
+20 ms, so that an engine that hangs inside a call, or a loop that is stuck, is seen by the gate within 150 ms.
+An engine that does not answer has its parts declared NOT_INSPECTED at once, and if it stays silent the process
+ends (exit code 5): the supervisor brings a fresh one.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import sys
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import assert_never
+
+import msgspec
+
+from cameras.ring import StaleLease
+from inspection.board import InspectorCounter, ProcessState, Row
+from inspection.detectors.base import BatchResult, Detector, EngineFault, View
+from inspection.judging import Batch, Effect, Exposed, Judged, Judging, Release
+from inspection.messages import (
+    ExposureDone,
+    FrameFault,
+    FrameReady,
+    LineReset,
+    Link,
+    PartClosed,
+    PartJudged,
+    PartTriggered,
+    ViewSeen,
+)
+from inspection.slots import CameraSlots, Keeper
+from inspection.types import Outcome, Reason, Verdict
+
+EXIT_ENGINE = 5
+"""The engine hangs or only fails: a fresh process is the remedy."""
+NS_PER_MS = 1_000_000
+_BEAT_S = 0.02
+_TICK_NS = 5 * NS_PER_MS
+_MESSAGES_A_TURN = 64  # bounded, so that a flood on one link starves neither the others nor the heartbeat
+_FAULTS_IN_A_ROW = 5
+
+
+class Inspector:
+    """One inspector, built by hand in inspection.inspector; `run` until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        links: dict[str, Link],
+        cameras: list[CameraSlots],
+        detector: Detector,
+        judging: Judging,
+        keeper: Keeper,
+        recipe_sha256: str,
+        row: Row,
+        hang_ns: int,
+    ) -> None:
+        self._gate = links["gate"]
+        self._links = links
+        self._cameras = cameras
+        self._detector = detector
+        self._judging = judging
+        self._keeper = keeper
+        self._recipe_sha256 = recipe_sha256
+        self._bundle_sha256 = detector.info.bundle_sha256
+        self._parallel = detector.info.parallel
+        self._row = row
+        self._hang_ns = hang_ns
+        self._in_engine = 0
+        self._overdue: dict[int, int] = {}  # batches declared hung -> when the patience with them ends
+        self._faults_in_a_row = 0
+        self._failure = ""  # why the process must end
+        self._undecodable = 0
+        self._answers: deque[tuple[int, BatchResult]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.get_ident()
+        self._next_tick_ns = 0
+        self._next_counts_ns = 0
+        self._busy_from_ns = 0
+
+    # --- the loop
+
+    def run(self, stop: threading.Event) -> int:
+        """Until `stop` is set (0) or the engine is beyond help (EXIT_ENGINE)."""
+        self._thread = threading.get_ident()
+        self._busy_from_ns = _other_threads_ns()
+        with selectors.DefaultSelector() as selector:
+            for name, link in self._links.items():
+                if name != "recorder":
+                    selector.register(link, selectors.EVENT_READ, partial(self._drain, link))
+            selector.register(self._wake_fd, selectors.EVENT_READ, self._woken)
+            while not stop.is_set() and not self._failure:
+                self._row.beat()
+                for key, _ in selector.select(_BEAT_S):
+                    key.data()
+                self.turn(time.monotonic_ns())
+        if not self._failure:
+            return 0
+        self._carry_out(self._judging.abandon(Reason.ENGINE_HUNG))
+        self._show(time.monotonic_ns())
+        self._row.report(ProcessState.FAULT, self._failure)
+        sys.stderr.write(f"inspector: {self._failure}\n")
+        return EXIT_ENGINE
+
+    def turn(self, now_ns: int) -> None:
+        """What is to do after messages were read: answers, time-outs, the next batches, counters."""
+        self._take_answers()
+        if now_ns >= self._next_tick_ns:
+            self._next_tick_ns = now_ns + _TICK_NS
+            self._carry_out(self._judging.tick(now_ns))
+            self._look_for_hangs(now_ns)
+        while self._judging.has_work and self._in_engine < self._parallel and not self._failure:
+            self._feed()
+            self._take_answers()
+        if now_ns >= self._next_counts_ns:
+            self._next_counts_ns = now_ns + int(_BEAT_S * 1e9)
+            self._show(now_ns)
+
+    def close(self) -> None:
+        """Release the engine, the rings and the descriptor."""
+        self._detector.close()
+        for camera in self._cameras:
+            camera.close()
+        os.close(self._wake_fd)
+
+    # --- messages
+
+    def _drain(self, link: Link) -> None:
+        for _ in range(_MESSAGES_A_TURN):
+            try:
+                message = link.receive()
+            except msgspec.DecodeError:
+                self._undecodable += 1
+                continue
+            match message:
+                case None:
+                    return
+                case FrameReady():
+                    self._frame(message)
+                case FrameFault():
+                    self._carry_out(
+                        self._judging.frame_fault(
+                            camera=message.camera,
+                            reason=message.reason,
+                            encoder_pulses=message.encoder_pulses,
+                            at_ns=message.at_ns,
+                        )
+                    )
+                case PartTriggered():
+                    self._carry_out(self._judging.part(message.part))
+                case PartClosed():
+                    self._carry_out(self._judging.closed(message.ordinal))
+                case LineReset():
+                    self._carry_out(self._judging.reset())
+                case _:
+                    self._undecodable += 1  # a message that nobody sends us
+
+    def _frame(self, message: FrameReady) -> None:
+        frame = message.frame
+        if not 0 <= frame.camera < len(self._cameras):
+            self._undecodable += 1
+            return
+        camera = self._cameras[frame.camera]
+        if camera.fits(frame):
+            self._carry_out(self._judging.frame(frame))
+            return
+        camera.free(frame)
+        self._carry_out(
+            self._judging.frame_fault(
+                camera=frame.camera,
+                reason=Reason.FRAME_INCOMPLETE,
+                encoder_pulses=frame.encoder_pulses,
+                at_ns=frame.exposure_ns,
+            )
+        )
+
+    # --- the engine
+
+    def _feed(self) -> None:
+        batch, effects = self._judging.next_batch(time.monotonic_ns())
+        if batch is not None:
+            self._submit(batch)
+        self._carry_out(effects)
+
+    def _submit(self, batch: Batch) -> None:
+        views: list[View] = []
+        try:
+            for frame in batch.frames:
+                views.append(self._cameras[frame.camera].view(frame))  # noqa: PERF401 - may raise midway
+        except StaleLease:
+            self._carry_out(self._judging.batch_failed(batch.number, Reason.FRAME_LOST))
+            return
+        self._in_engine += 1
+        self._detector.submit(views, partial(self._answered, batch.number))
+
+    def _answered(self, number: int, result: BatchResult) -> None:
+        """Runs on whatever thread the engine answers."""
+        self._answers.append((number, result))
+        if threading.get_ident() != self._thread:
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _woken(self) -> None:
+        try:
+            os.eventfd_read(self._wake_fd)
+        except BlockingIOError:
+            return
+
+    def _take_answers(self) -> None:
+        while self._answers:
+            number, result = self._answers.popleft()
+            self._in_engine -= 1
+            if self._overdue.pop(number, None) is None:
+                self._carry_out(self._result(number, result))
+
+    def _result(self, number: int, result: BatchResult) -> list[Effect]:
+        if result.fault is not None:
+            self._engine_faulted(result.fault)
+            return self._judging.batch_failed(number, result.fault.reason)
+        self._faults_in_a_row = 0
+        frames = self._judging.frames_of(number)
+        damaged = [i for i, frame in enumerate(frames) if not self._cameras[frame.camera].holds(frame)]
+        return self._judging.answered(number, result.findings, now_ns=time.monotonic_ns(), damaged=damaged)
+
+    def _engine_faulted(self, fault: EngineFault) -> None:
+        self._faults_in_a_row += 1
+        sys.stderr.write(f"inspector: {fault}\n")
+        if self._faults_in_a_row >= _FAULTS_IN_A_ROW:
+            self._failure = f"the engine failed {_FAULTS_IN_A_ROW} times in a row, last with: {fault}"
+
+    def _look_for_hangs(self, now_ns: int) -> None:
+        """Two steps: what it holds is NOT_INSPECTED after `hang_ns`; after as much again the process gives up.
+
+        The second step keeps a box that merely stalled from paying for it with a cold start.
+        """
+        for batch in list(self._judging.batches):
+            if now_ns - batch.started_ns > batch.expected_ns + self._hang_ns:
+                self._overdue[batch.number] = now_ns + self._hang_ns
+                self._carry_out(self._judging.batch_failed(batch.number, Reason.ENGINE_HUNG))
+        if any(now_ns > patience_ns for patience_ns in self._overdue.values()):
+            self._failure = "the engine does not answer; the process ends and is started anew"
+
+    # --- effects
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Release():
+                    self._keeper.release(effect)
+                case Exposed():
+                    self._gate.send(ExposureDone(ordinal=effect.part.ordinal))
+                case Judged():
+                    self._gate.send(self._judged_message(effect))
+                case _:
+                    assert_never(effect)
+
+    def _judged_message(self, judged: Judged) -> PartJudged:
+        part, verdict, frames = judged.part, judged.verdict, judged.frames
+        if verdict.outcome is Outcome.PASS and not all(self._cameras[f.camera].holds(f) for f in frames):
+            verdict = Verdict(outcome=Outcome.NOT_INSPECTED, reasons=(Reason.FRAME_LOST,))
+        return PartJudged(
+            ordinal=part.ordinal,
+            epoch=part.epoch,
+            seq=part.seq,
+            verdict=verdict,
+            views=tuple(
+                ViewSeen(
+                    camera=frame.camera,
+                    frame_id=frame.frame_id,
+                    encoder_pulses=frame.encoder_pulses,
+                    exposure_ns=frame.exposure_ns,
+                    ready_ns=frame.ready_ns,
+                    strip=self._cameras[frame.camera].strip(frame),
+                )
+                for frame in frames
+            ),
+            recipe_sha256=self._recipe_sha256,
+            bundle_sha256=self._bundle_sha256,
+            ready_ns=max((frame.ready_ns for frame in frames), default=0),
+            judged_ns=time.monotonic_ns(),
+        )
+
+    def _show(self, now_ns: int) -> None:
+        """Copy the counters to the board."""
+        row, counts = self._row, self._judging.counts
+        row.beat(now_ns)
+        row.set(InspectorCounter.FRAMES, counts.frames)
+        row.set(InspectorCounter.BATCHES, counts.batches)
+        row.set(InspectorCounter.INFERENCES, counts.inferences)
+        row.set(InspectorCounter.SHED, counts.shed)
+        row.set(InspectorCounter.ENGINE_FAULTS, counts.engine_faults)
+        row.set(InspectorCounter.ENGINE_BUSY_NS, _other_threads_ns() - self._busy_from_ns)
+        row.set(InspectorCounter.UNPAIRED_FRAMES, counts.unpaired_frames)
+        row.set(InspectorCounter.JUDGED, counts.judged)
+        row.set(InspectorCounter.IMAGES_HANDED, self._keeper.handed)
+        row.set(InspectorCounter.IMAGES_SHED, self._keeper.shed)
+        row.set(InspectorCounter.LINK_DROPPED, self._undecodable + sum(x.dropped for x in self._links.values()))
+        row.set(InspectorCounter.ENGINE_THREADS, self._detector.info.threads)
+
+
+def _other_threads_ns() -> int:
+    """CPU time of all threads but this one: the engine's work, whichever runtime does it."""
+    return time.process_time_ns() - time.thread_time_ns()

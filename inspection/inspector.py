@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The inspector process: builds engine, pairing and rings from the configuration, then runs the loop.
+
+Exit codes: 0 asked to stop, 3 configuration or bundle refused, 5 the engine hangs or only fails.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+import cv2
+
+from cameras.pfnc import code_of, format_of
+from cameras.ring import Ring
+from inspection.board import ProcessState
+from inspection.child import ChildContext, run_child
+from inspection.config import StationConfig
+from inspection.detectors.base import Detector
+from inspection.inspecting import EXIT_ENGINE, NS_PER_MS, Inspector
+from inspection.judging import Judging
+from inspection.pairing import Pairer
+from inspection.recipe import Recipe, load_recipe
+from inspection.scheduler import ServiceTimes
+from inspection.slots import CameraSlots, Keeper
+from inspection.types import StationFault
+from inspection.window import PairWindow
+from weights.bundle import TRUSTED_HERE, load_bundle
+from weights.signing import station_key
+
+_ANSWER_MARGIN_NS = 30 * NS_PER_MS  # a part is given up so long before its deadline, so that the gate hears why
+_AFTER_ENGINE_NS = 10 * NS_PER_MS  # rules, link, journal sync and registers, taken off the engine's time
+_MAX_PARTS = 16  # on record; at most 7 can be in flight by the line contract
+_EARLY_PER_VIEW = 8
+_SWITCH_S = 0.001  # the engine's callback thread must not wait 5 ms (Python's default) for the interpreter
+
+
+def build_detector(config: StationConfig) -> Detector:
+    """The configured engine with its bundle checked and loaded; StationFault with one sentence otherwise.
+
+    Only the configured runtime is imported: the others cost memory and threads.
+    """
+    engine = config.engine
+    if engine.kind == "scripted":
+        from inspection.detectors.scripted import Script, ScriptedDetector, load_script  # noqa: PLC0415
+
+        return ScriptedDetector(load_script(engine.script) if engine.script else Script())
+    trusted = [*(config.station.trusted or [TRUSTED_HERE]), config.key_dir]
+    bundle = load_bundle(config.station.bundle, trusted)
+    if engine.kind == "onnx":
+        from inspection.detectors.onnx import OnnxDetector  # noqa: PLC0415
+
+        return OnnxDetector(bundle, threads=engine.threads, max_batch=engine.max_batch)
+    from inspection.detectors.openvino import OpenVinoDetector  # noqa: PLC0415
+
+    formats = [format_of(code_of(camera.pixel_format)) for camera in config.camera]
+    grey = not any(form.mosaic or form.channels > 1 for form in formats)
+    return OpenVinoDetector(bundle, threads=engine.threads, grey=grey)
+
+
+def build_judging(config: StationConfig, recipe: Recipe, *, max_batch: int, times: ServiceTimes) -> Judging:
+    """Pairing and rules for this line. A part's pictures may come until shortly before its deadline."""
+    line, views = config.line, len(config.camera)
+    wait_ns = max(line.deadline_ns - _ANSWER_MARGIN_NS, line.deadline_ns // 2)
+    pairer = Pairer(
+        views=views,
+        window=PairWindow(
+            kind=line.pairing,
+            pulses=line.pair_window_pulses,
+            time_ns=int(line.pairing_window_ms * NS_PER_MS),
+            edge_spread_ns=int(line.plc_poll_ms * NS_PER_MS),
+        ),
+        frame_wait_ns=wait_ns,
+        part_wait_ns=wait_ns,
+        max_parts=_MAX_PARTS,
+        max_early=_EARLY_PER_VIEW * views,
+    )
+    return Judging(pairer=pairer, recipe=recipe, times=times, max_batch=max_batch)
+
+
+def check_recipe(config: StationConfig, recipe: Recipe, detector: Detector) -> str:
+    """StationFault when recipe and cameras do not fit; a sentence when the recipe names unknown classes."""
+    if len(recipe.views) != len(config.camera):
+        raise StationFault(
+            f"{config.station.recipe} names {len(recipe.views)} views and the station has"
+            f" {len(config.camera)} cameras: list one [[camera]] for each view, in the same order."
+        )
+    unknown = sorted(set(recipe.classes) - set(detector.info.classes))
+    return f"; the recipe limits {unknown[0]!r}, which the bundle does not know" if unknown else ""
+
+
+def body(context: ChildContext) -> int:
+    """Build everything, run, release."""
+    config = context.config
+    for name in ("gate", *(f"camera{i}" for i in range(len(config.camera)))):
+        if name not in context.links:
+            raise StationFault(
+                f"The inspector was started without its link {name!r}: start it through the station."
+            )
+    station_key(config.key_dir)
+    cv2.setNumThreads(1)  # a letterbox is too small to share out, and the cores are the engine's
+    recipe = load_recipe(config.station.recipe)
+    detector = build_detector(config)
+    remark = check_recipe(config, recipe, detector)
+    times = ServiceTimes(margin_ns=_AFTER_ENGINE_NS)
+    times.observe(1, detector.warm_up())
+    cameras = [
+        CameraSlots(i, camera, Ring.attach(config.ring_path(camera.serial)))
+        for i, camera in enumerate(config.camera)
+    ]
+    info = detector.info
+    inspector = Inspector(
+        links=context.links,
+        cameras=cameras,
+        detector=detector,
+        judging=build_judging(config, recipe, max_batch=info.max_batch, times=times),
+        keeper=Keeper(cameras, context.links.get("recorder"), config.records.pass_share),
+        recipe_sha256=recipe.sha256,
+        row=context.row,
+        hang_ns=int(config.engine.hang_ms * NS_PER_MS),
+    )
+    gc.collect()
+    gc.freeze()  # what lives now lives for ever: no collection walks it again
+    context.row.report(ProcessState.READY, f"{info.runtime} {info.bundle_sha256[:12]}{remark}")
+    code = inspector.run(context.stop)
+    if code == 0:
+        inspector.close()
+    return code
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Process entry; see inspection.child."""
+    sys.setswitchinterval(_SWITCH_S)
+    return run_child("inspector", body, argv)
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    if status == EXIT_ENGINE:
+        os._exit(status)  # a hung engine's threads would keep a normal exit waiting for ever
+    sys.exit(status)
