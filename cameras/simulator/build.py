@@ -79,7 +79,7 @@ def _compile(compiler: str, flags: list[str], generated: dict[str, str], target:
             )
             raise StationFault(f"{compiler} could not build the simulated camera from {SOURCES}: {first}")
         # A process that has the old file loaded keeps it; nobody ever sees half a file.
-        os.replace(made, target)
+        made.replace(target)
 
 
 def build(out_dir: Path | str | None = None, sanitize: str | None = None) -> Path:
@@ -116,7 +116,8 @@ def producer_path() -> Path:
         if candidate.is_file():
             return candidate
     raise StationFault(
-        f"{DEFAULT_OUT / PRODUCER_NAME}: the simulated camera is not built; run: python -m cameras.simulator.build"
+        f"{DEFAULT_OUT / PRODUCER_NAME}: the simulated camera is not built; "
+        "run: python -m cameras.simulator.build"
     )
 
 
@@ -127,9 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sanitize", default=None, help="for instance address,undefined or thread")
     chosen = parser.parse_args(arguments)
     try:
-        print(build(chosen.out, chosen.sanitize))
+        sys.stdout.write(f"{build(chosen.out, chosen.sanitize)}\n")
     except StationFault as fault:
-        print(fault, file=sys.stderr)
+        sys.stderr.write(f"{fault}\n")
         return 1
     return 0
 

@@ -65,6 +65,8 @@ def _register(name: str, feature: Feature, address: int, port: str) -> str:
     ]
     if feature.selector:
         parts.append(_element("pInvalidator", f"{feature.selector}Reg"))
+    if feature.saved:
+        parts.append(_element("pInvalidator", "UserSetLoadReg"))
     if tag == "IntReg":
         parts.append(_element("Sign", "Signed" if feature.minimum < 0 else "Unsigned"))
     parts += [_element("Endianess", "LittleEndian"), f"</{tag}>"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The feature table of the simulated camera: one line a feature, the single source of the device XML and of the C register map.
+"""The feature table of the simulated camera: the single source of the device XML and of the C register map.
 
 Names follow the GenICam Standard Features Naming Convention (SFNC), pixel format values the Pixel Format Naming
 Convention (PFNC). Everything that begins with `Sim` is ours: what a test may switch on, and no real camera has.
@@ -47,7 +47,8 @@ EVENT_DEVICE_LOST = 0x9F01
 class Feature:
     """One feature and the register behind it.
 
-    `count` > 1 means an array of registers, picked by `selector`. `locked`: no writes while TLParamsLocked is set.
+    `count` > 1 means an array of registers, picked by `selector`. `locked`: no writes while TLParamsLocked
+    is set.
     `live`: the camera changes it by itself, so a client must not cache it. `saved`: part of a user set.
     """
 
@@ -99,7 +100,7 @@ def _size(
 
 
 def _float(
-    category: str, name: str, tip: str, low: float, high: float, unit: str, *, saved: bool = True
+    category: str, name: str, tip: str, limits: tuple[float, float], unit: str, *, saved: bool = True
 ) -> Feature:
     return Feature(
         category=category,
@@ -107,8 +108,8 @@ def _float(
         kind="float",
         tip=tip,
         length=8,
-        minimum=low,
-        maximum=high,
+        minimum=limits[0],
+        maximum=limits[1],
         unit=unit,
         saved=saved,
         writable=saved,
@@ -176,7 +177,7 @@ FEATURES: tuple[Feature, ...] = (
     _text("DeviceVersion", "Version of the camera."),
     _text("DeviceSerialNumber", "Serial number, LS0001 and up: cameras are named by it."),
     _text("DeviceUserID", "A name given by the user.", writable=True),
-    _float("DeviceControl", "DeviceTemperature", "Temperature of the sensor.", -40, 120, "C", saved=False),
+    _float("DeviceControl", "DeviceTemperature", "Temperature of the sensor.", (-40, 120), "C", saved=False),
     _command("DeviceControl", "TimestampLatch", "Latch the current time into TimestampLatchValue."),
     _counter("DeviceControl", "TimestampLatchValue", "Time of the last latch: CLOCK_MONOTONIC in ns."),
     _size("WidthMax", "Width of the sensor in px.", writable=False),
@@ -218,11 +219,11 @@ FEATURES: tuple[Feature, ...] = (
         locked=True,
         saved=True,
     ),
-    _float("AcquisitionControl", "AcquisitionFrameRate", "Frames a second.", 0.1, 100000, "Hz"),
+    _float("AcquisitionControl", "AcquisitionFrameRate", "Frames a second.", (0.1, 100000), "Hz"),
     _switch(
         "AcquisitionControl", "AcquisitionFrameRateEnable", "Whether the frame rate limits triggers as well."
     ),
-    _float("AcquisitionControl", "ExposureTime", "Exposure time.", 1, 10000000, "us"),
+    _float("AcquisitionControl", "ExposureTime", "Exposure time.", (1, 10000000), "us"),
     _choice(
         "AcquisitionControl",
         "TriggerSelector",
@@ -240,15 +241,15 @@ FEATURES: tuple[Feature, ...] = (
     _choice(
         "AcquisitionControl", "TriggerActivation", "Active edge (no effect).", ("RisingEdge", "FallingEdge")
     ),
-    _float("AcquisitionControl", "TriggerDelay", "Time from trigger to exposure.", 0, 1000000, "us"),
+    _float("AcquisitionControl", "TriggerDelay", "Time from trigger to exposure.", (0, 1000000), "us"),
     _command("AcquisitionControl", "TriggerSoftware", "One software trigger."),
     _counter(
         "AcquisitionControl",
         "TriggerMissedCount",
         "Triggers that came while the camera was busy, since opening.",
     ),
-    _float("AnalogControl", "Gain", "Gain.", 0, 48, "dB"),
-    _float("AnalogControl", "BlackLevel", "Black level.", 0, 255, "DN"),
+    _float("AnalogControl", "Gain", "Gain.", (0, 48), "dB"),
+    _float("AnalogControl", "BlackLevel", "Black level.", (0, 255), "DN"),
     _choice("DigitalIOControl", "LineSelector", "Which line.", ("Line0",), selects=("LineMode", "LineStatus")),
     _choice("DigitalIOControl", "LineMode", "Direction of the line.", ("Input",)),
     Feature(

@@ -1,48 +1,53 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The feed: how another process shows pictures to a simulated camera, and pulls its trigger, its encoder and its plug.
+"""The feed: how another process shows a simulated camera pictures, and pulls its trigger, encoder and plug.
 
 What exactly happens
 --------------------
-One file `<LINESIM_DIR>/<serial>.feed` a camera: one writer (this class), one reader (the producer in the process that
-has the camera open; the producer keeps a second one out). Either side may die and come back.
+One file `<LINESIM_DIR>/<serial>.feed` a camera: one writer (this class), one reader (the producer in the
+process that has the camera open; the producer keeps a second one out). Either side may die and come back.
 
-*A push is a trigger edge.* With TriggerMode=On and TriggerSource=Line0 (or Encoder0), each `push` is one edge on the
-camera's trigger line, at the instant `push` was called (CLOCK_MONOTONIC, kept in the slot). It brings the picture that
-the sensor would see and the encoder count latched by that edge. The frame's timestamp, its chunk and its event carry
-that instant (plus TriggerDelay), whatever the machine does meanwhile.
+*A push is a trigger edge.* With TriggerMode=On and TriggerSource=Line0 (or Encoder0), each `push` is one edge
+on the camera's trigger line, at the instant `push` was called (CLOCK_MONOTONIC, kept in the slot). It brings
+the picture that the sensor would see and the encoder count latched by that edge. The frame's timestamp, its
+chunk and its event carry that instant (plus TriggerDelay), whatever the machine does meanwhile.
 
 *An edge is taken, missed or lost*, each counted:
 - missed: it came while the camera was still exposing or reading out (edge to edge less than ExposureTime +
-  SimReadoutTime, or than 1/AcquisitionFrameRate where that is enabled), or the ring was full. The camera counts it in
-  Counter0 and TriggerMissedCount and sends FrameTriggerMissed. Nothing is queued, no frame id is used.
-  With SimMissWhenBusy=False it waits instead (back-pressure, for tests).
-- lost: the camera was not acquiring at that instant. No camera delivers stale pictures after a start: no counter of the
-  camera moves; `edges_lost` of the feed does (`edges_refused` where the ring was full as well).
+  SimReadoutTime, or than 1/AcquisitionFrameRate where that is enabled), or the ring was full. The camera
+  counts it in Counter0 and TriggerMissedCount and sends FrameTriggerMissed. Nothing is queued, no frame id is
+  used. With SimMissWhenBusy=False it waits instead (back-pressure, for tests).
+- lost: the camera was not acquiring at that instant. No camera delivers stale pictures after a start: no
+  counter of the camera moves; `edges_lost` of the feed does (`edges_refused` where the ring was full as
+  well).
 - taken: one frame id, and one buffer unless a fault or a lack of buffers (underrun) takes it.
 
-*The belt never waits.* When the ring is full (reader dead, or stopped, or `slots` frames behind) `push` drops the edge,
-counts it in `edges_refused` and returns False. `wait_s` waits for a free slot instead; only tests should.
+*The belt never waits.* When the ring is full (reader dead, or stopped, or `slots` frames behind) `push` drops
+the edge, counts it in `edges_refused` and returns False. `wait_s` waits for a free slot instead; only tests
+should.
 
-*Without a line trigger* (TriggerMode=Off, or Software) a push only changes the scene: the camera exposes the newest
-picture until a newer one comes, with the encoder count of that moment (`set_encoder`, or that of the last push).
+*Without a line trigger* (TriggerMode=Off, or Software) a push only changes the scene: the camera exposes the
+newest picture until a newer one comes, with the encoder count of that moment (`set_encoder`, or that of the
+last push).
 
-*Faults.* `push(..., drop=True)` and `incomplete=True` belong to that very frame, so that a seeded twin decides which
-frames are hit, whatever the timing: dropped = the frame id is used up, no buffer comes; incomplete = half a picture, no
-chunks. `drop_next(n)` and `incomplete_next(n)` hit the next n frames. `slow_ms` delays delivery without lowering the rate
-(keep slots > rate x delay). `frozen` repeats the last picture while ids, times and encoder go on. `device_lost()` pulls
-the plug: the open session is dead for good, the camera leaves the device list; `device_back()` puts it back for a new
-opening.
+*Faults.* `push(..., drop=True)` and `incomplete=True` belong to that very frame, so that a seeded twin
+decides which frames are hit, whatever the timing: dropped = the frame id is used up, no buffer comes;
+incomplete = half a picture, no chunks. `drop_next(n)` and `incomplete_next(n)` hit the next n frames.
+`slow_ms` delays delivery without lowering the rate (keep slots > rate x delay). `frozen` repeats the last
+picture while ids, times and encoder go on. `device_lost()` pulls the plug: the open session is dead for good,
+the camera leaves the device list; `device_back()` puts it back for a new opening.
 
-*Time to attach.* The producer looks for the file every 20 ms while the stream runs. Create the feed first, then start
-the camera, then wait for `acquiring`: from then on every push is an edge. A feed that is created anew under the same
-name is found within 20 ms too; edges pushed into a fresh ring before that are still taken.
+*Time to attach.* The producer looks for the file every 20 ms while the stream runs. Create the feed first,
+then start the camera, then wait for `acquiring`: from then on every push is an edge. A feed that is created
+anew under the same name is found within 20 ms too; edges pushed into a fresh ring before that are still
+taken.
 
-Pictures: uint8 (height, width), uint16 (height, width) at full scale 65535, or uint8 RGB (height, width, 3). The camera
-converts to its PixelFormat (a Bayer format samples the RGB picture) and cuts out its region of interest; what the
-picture does not cover is black.
+Pictures: uint8 (height, width), uint16 (height, width) at full scale 65535, or uint8 RGB (height, width, 3).
+The camera converts to its PixelFormat (a Bayer format samples the RGB picture) and cuts out its region of
+interest; what the picture does not cover is black.
 
-Stores of the writer must become visible in program order. That is so on x86-64 and is not promised on other machines,
-where the simulator is a best effort (the producer checks each slot's sequence number and counts a torn one as lost).
+Stores of the writer must become visible in program order. That is so on x86-64 and is not promised on other
+machines, where the simulator is a best effort (the producer checks each slot's sequence number and counts a
+torn one as lost).
 """
 
 from __future__ import annotations
@@ -119,8 +124,8 @@ class Feed:
         samples: Samples = "grey8",
         slots: int = 8,
     ) -> None:
-        if slots < 1 or slots & (slots - 1):
-            raise StationFault(f"feed of {serial}: slots={slots} must be a power of two")
+        if slots < 2 or slots & (slots - 1):
+            raise StationFault(f"feed of {serial}: slots={slots} must be 2, 4, 8 or another power of two")
         if not (1 <= width_px <= 32768 and 1 <= height_px <= 32768):
             raise StationFault(f"feed of {serial}: {width_px} x {height_px} px must be 1 to 32768 each")
         self.path = Path(folder) / f"{serial}.feed"
@@ -157,17 +162,18 @@ class Feed:
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
         size = HEADER_BYTES + self._slot_bytes * self.slots
         try:
-            with open(fresh, "xb+") as file:
+            with fresh.open("xb+") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
                 file.write(header)
                 file.flush()
                 memory = mmap.mmap(file.fileno(), size)
-            self._inode = os.stat(fresh).st_ino
-            os.rename(fresh, self.path)
+            self._inode = fresh.stat().st_ino
+            fresh.rename(self.path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
             raise StationFault(
-                f"{self.path}: no room or no right for a feed of {size} bytes ({error.strerror}); check LINESIM_DIR"
+                f"{self.path}: no room or no right for a feed of {size} bytes ({error.strerror}); "
+                "check LINESIM_DIR"
             ) from None
         return memory
 
@@ -178,27 +184,32 @@ class Feed:
         *,
         drop: bool = False,
         incomplete: bool = False,
+        edge_ns: int | None = None,
         wait_s: float = 0.0,
     ) -> bool:
-        """One trigger edge with its picture and encoder count. False: the ring was full and the edge is refused."""
-        edge_ns = time.monotonic_ns()
+        """One trigger edge: its picture and encoder count. False: the ring was full, the edge is refused.
+
+        `edge_ns`: the instant of the edge on CLOCK_MONOTONIC where the caller knows it better than "now": never
+        in the future, and never before the edge that was pushed last.
+        """
+        stamp_ns = time.monotonic_ns() if edge_ns is None else edge_ns
         if image.shape != self._shape or image.dtype != self._dtype:
             raise StationFault(
-                f"feed of {self.serial}: picture {image.dtype}{image.shape} does not fit {self._dtype}{self._shape}"
+                f"feed of {self.serial}: picture {image.dtype}{image.shape} is not {self._dtype}{self._shape}"
             )
         self._words["encoder"][0] = encoder
         if not self._wait_for_slot(wait_s):
             self._words["refused"][0] += 1
             return False
-        if wait_s:
-            edge_ns = time.monotonic_ns()
+        if wait_s and edge_ns is None:
+            stamp_ns = time.monotonic_ns()
         sequence = int(self._words["write_seq"][0])
         start = HEADER_BYTES + (sequence % self.slots) * self._slot_bytes
         flags = (FLAG_DROP if drop else 0) | (FLAG_INCOMPLETE if incomplete else 0)
         picture = start + SLOT_HEADER_BYTES
         target = self._bytes[picture : picture + self._picture_bytes].view(self._dtype).reshape(self._shape)
         np.copyto(target, image)
-        _SLOT.pack_into(self._memory, start, encoder, edge_ns, flags, sequence)
+        _SLOT.pack_into(self._memory, start, encoder, stamp_ns, flags, sequence)
         self._words["write_seq"][0] = (sequence + 1) & 0xFFFFFFFF
         self._wake()
         return True

@@ -260,3 +260,19 @@ GENTL_EXPORT DSGetInfo(gc_handle handle, info_command command, info_type *type, 
     pthread_mutex_unlock(&camera->lock);
     return error;
 }
+
+/*
+ * Functions of later versions of the interface. Nothing calls them here, but the genicam package prints a line for each
+ * one that is not there.
+ */
+#define NOT_IMPLEMENTED(name)                                                                                          \
+    GENTL_EXPORT name(void);                                                                                           \
+    GENTL_EXPORT name(void)                                                                                            \
+    {                                                                                                                  \
+        return fail(GC_ERR_NOT_IMPLEMENTED, #name " is not implemented");                                              \
+    }
+NOT_IMPLEMENTED(DSAnnounceCompositeBuffer)
+NOT_IMPLEMENTED(DSGetNumFlows)
+NOT_IMPLEMENTED(DSGetFlowInfo)
+NOT_IMPLEMENTED(DSGetNumBufferSegments)
+NOT_IMPLEMENTED(DSGetBufferSegmentInfo)

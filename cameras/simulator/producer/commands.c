@@ -14,7 +14,10 @@ static void acquisition_start(struct camera *camera)
     camera->frame_id = 0;
     camera->frames_this_start = 0;
     camera->pending_count = 0;
-    feed_skip_all(camera);
+    if (line_triggered(camera))
+        feed_skip_all(camera);
+    /* The engine looks for a feed at once: one that was made just before the start counts from the first frame. */
+    camera->feed.checked_ns = 0;
     camera->acquiring = true;
     feed_publish_state(camera);
 }

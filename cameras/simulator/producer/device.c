@@ -197,12 +197,16 @@ static gc_error device_open(struct camera *camera)
 {
     if (camera->open)
         return fail(GC_ERR_RESOURCE_IN_USE, "camera %s is open already", camera->serial);
+    camera->feed.checked_ns = 0;
     feed_refresh(camera);
     if (fault_lost(camera))
         return fail(GC_ERR_ACCESS_DENIED, "camera %s does not answer", camera->serial);
     gc_error error = take_lock(camera);
     if (error != GC_OK)
         return error;
+    /* A camera that was unplugged has lost its settings. */
+    if (camera->dead)
+        registers_power_on(camera);
     camera->open = true;
     camera->dead = false;
     camera->acquiring = false;
@@ -253,9 +257,16 @@ static struct camera *open_device(gc_handle handle, gc_error *error)
     *error = need_library();
     if (*error != GC_OK)
         return NULL;
-    if (camera == NULL)
+    if (camera == NULL) {
         *error = fail(GC_ERR_INVALID_HANDLE, "not a device");
-    return camera;
+        return NULL;
+    }
+    pthread_mutex_lock(&camera->lock);
+    bool open = camera->open;
+    pthread_mutex_unlock(&camera->lock);
+    if (!open)
+        *error = fail(GC_ERR_INVALID_HANDLE, "camera %s is not open", camera->serial);
+    return open ? camera : NULL;
 }
 
 GENTL_EXPORT DevClose(gc_handle handle)

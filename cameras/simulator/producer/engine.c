@@ -32,7 +32,7 @@ static uint64_t period_ns(const struct camera *camera)
     return period > busy ? period : busy;
 }
 
-static bool line_triggered(const struct camera *camera)
+bool line_triggered(const struct camera *camera)
 {
     return register_u32(camera, REG_TriggerMode) != 0
            && register_u32(camera, REG_TriggerSource) != TriggerSource_Software;
@@ -132,9 +132,9 @@ static void look(struct camera *camera, uint64_t frame_id)
         return;
     if (feed_attached(camera)) {
         pthread_mutex_unlock(&camera->lock);
-        (void)feed_latest(camera);
+        bool seen = feed_latest(camera);
         pthread_mutex_lock(&camera->lock);
-        if (scene->pixels != NULL)
+        if (seen)
             return;
     }
     pthread_mutex_unlock(&camera->lock);
@@ -190,7 +190,8 @@ static void count_refused(struct camera *camera)
 static bool take_edge(struct camera *camera, const struct edge *edge, struct exposure *exposure)
 {
     /* An edge from before the start is lost: a camera that does not acquire sees no trigger. */
-    if (!edge->valid || edge->edge_ns < camera->acquisition_start_ns) {
+    bool nonsense = !edge->valid || edge->edge_ns > now_ns() + NS_PER_S;
+    if (nonsense || edge->edge_ns < camera->acquisition_start_ns) {
         feed_count(camera, FEED_LOST, 1);
         return false;
     }
@@ -227,12 +228,12 @@ static bool next_line(struct camera *camera, struct exposure *exposure)
     bool taken = take_edge(camera, &edge, exposure);
     if (taken && !fault_frozen(camera)) {
         pthread_mutex_unlock(&camera->lock);
-        bool read = feed_picture(camera);
+        bool read = feed_picture(camera, &edge);
         pthread_mutex_lock(&camera->lock);
         if (!read)
             exposure->incomplete = true;
     }
-    feed_release(camera);
+    feed_release(camera, &edge);
     return taken;
 }
 

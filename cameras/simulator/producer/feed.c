@@ -67,7 +67,7 @@ static bool layout_ok(const struct feed_header *header, uint64_t file_bytes)
         return false;
     if (header->width < 1 || header->width > 32768 || header->height < 1 || header->height > 32768)
         return false;
-    if (header->slots < 1 || header->slots > 4096 || (header->slots & (header->slots - 1)) != 0)
+    if (header->slots < 2 || header->slots > 4096 || (header->slots & (header->slots - 1)) != 0)
         return false;
     uint64_t picture = (uint64_t)header->width * header->height * samples_bytes(header->samples);
     if (header->slot_bytes < FEED_SLOT_HEADER_BYTES + picture || header->slot_bytes > (1ull << 34))
@@ -96,9 +96,7 @@ static bool attach(struct camera *camera, int fd, const struct stat *status)
     feed->slots = copy.slots;
     feed->slot_bytes = copy.slot_bytes;
     feed->refused_seen = atomic_load(&feed->header->refused);
-    /* What a dead consumer left in the ring is old; what lies in a ring nobody ever read is judged by its stamp. */
-    if (atomic_load(&feed->header->camera_pid) != 0)
-        feed_skip_all(camera);
+    feed->scene_taken = false;
     feed_publish_state(camera);
     return true;
 }
@@ -196,6 +194,7 @@ bool feed_peek(const struct camera *camera, struct edge *edge)
     if (atomic_load(&feed->header->write_seq) == sequence)
         return false;
     memset(edge, 0, sizeof *edge);
+    edge->sequence = sequence;
     ssize_t got = pread(feed->fd, &slot, sizeof slot, slot_offset(feed, sequence));
     edge->valid = got == (ssize_t)sizeof slot && slot.sequence == sequence;
     if (!edge->valid)
@@ -207,9 +206,12 @@ bool feed_peek(const struct camera *camera, struct edge *edge)
     return true;
 }
 
-void feed_release(struct camera *camera)
+/* Unless a restart of the acquisition has emptied the ring meanwhile. */
+void feed_release(struct camera *camera, const struct edge *edge)
 {
-    atomic_fetch_add(&camera->feed.header->read_seq, 1);
+    uint32_t expected = edge->sequence;
+
+    (void)atomic_compare_exchange_strong(&camera->feed.header->read_seq, &expected, edge->sequence + 1);
 }
 
 static bool read_picture(struct camera *camera, uint32_t sequence)
@@ -223,23 +225,26 @@ static bool read_picture(struct camera *camera, uint32_t sequence)
     return pread(feed->fd, camera->scene.pixels, length, offset) == (ssize_t)length;
 }
 
-/* Copy the picture of the oldest edge into the scene. */
-bool feed_picture(struct camera *camera)
+/* Copy the picture of an edge into the scene. */
+bool feed_picture(struct camera *camera, const struct edge *edge)
 {
-    return read_picture(camera, atomic_load(&camera->feed.header->read_seq));
+    return read_picture(camera, edge->sequence);
 }
 
-/* Without a line trigger the newest picture is simply what the sensor sees. False when nothing new came. */
+/*
+ * Without a line trigger the newest picture is simply what the sensor sees, also when an earlier consumer has seen it.
+ * The writer does not touch its slot before it has filled another one: a feed has at least two. False: no picture yet.
+ */
 bool feed_latest(struct camera *camera)
 {
-    struct feed_header *header = camera->feed.header;
-    uint32_t position = atomic_load(&header->write_seq);
+    struct feed *feed = &camera->feed;
+    uint32_t position = atomic_load(&feed->header->write_seq);
+    bool news = position != atomic_load(&feed->header->read_seq);
 
-    if (position == atomic_load(&header->read_seq))
-        return false;
-    bool seen = read_picture(camera, position - 1);
-    atomic_store(&header->read_seq, position);
-    return seen;
+    if (news || (!feed->scene_taken && position != 0))
+        feed->scene_taken = read_picture(camera, position - 1);
+    atomic_store(&feed->header->read_seq, position);
+    return feed->scene_taken;
 }
 
 int64_t feed_encoder(const struct camera *camera, int64_t otherwise)

@@ -38,6 +38,7 @@ struct buffer *buffer_of(struct camera *camera, gc_handle handle)
     return NULL;
 }
 
+/* Takes the locks of the cameras: never call it with one held. */
 enum module_kind module_of(gc_handle handle, struct camera **camera)
 {
     *camera = NULL;
@@ -59,7 +60,10 @@ enum module_kind module_of(gc_handle handle, struct camera **camera)
     }
     for (unsigned i = 0; i < library.camera_count; i++) {
         *camera = &library.cameras[i];
-        if (buffer_of(*camera, handle) != NULL)
+        pthread_mutex_lock(&(*camera)->lock);
+        bool found = buffer_of(*camera, handle) != NULL;
+        pthread_mutex_unlock(&(*camera)->lock);
+        if (found)
             return MODULE_BUFFER;
     }
     *camera = NULL;

@@ -127,6 +127,7 @@ struct feed {
     uint32_t slots;
     uint64_t slot_bytes;
     uint64_t refused_seen;
+    bool scene_taken;
     uint64_t checked_ns;
 };
 
@@ -212,6 +213,7 @@ const char *module_name(enum module_kind kind);
 
 /* registers.c: call with camera.lock held. */
 void registers_reset(struct camera *camera);
+void registers_power_on(struct camera *camera);
 uint32_t register_u32(const struct camera *camera, uint32_t address);
 double register_f64(const struct camera *camera, uint32_t address);
 void set_register_u32(struct camera *camera, uint32_t address, uint32_t value);
@@ -222,7 +224,6 @@ gc_error user_set_load(struct camera *camera);
 gc_error user_set_save(struct camera *camera);
 size_t image_bytes(const struct camera *camera);
 size_t payload_bytes(const struct camera *camera);
-bool known_pixel_format(uint32_t format);
 
 /* commands.c: what a written command does; call with camera.lock held. */
 gc_error run_command(struct camera *camera, uint32_t address);
@@ -245,6 +246,7 @@ void post_remote_event(struct camera *camera, unsigned index, uint64_t id, uint6
 void *engine_main(void *camera);
 bool trigger_edge(struct camera *camera, uint64_t edge_ns, struct exposure *exposure);
 bool software_trigger(struct camera *camera);
+bool line_triggered(const struct camera *camera);
 
 /* pixels.c */
 void scene_pattern(struct scene *scene, uint32_t width, uint32_t height, uint64_t frame_id, bool moving);
@@ -257,6 +259,7 @@ void render(const struct scene *scene, struct buffer *buffer);
  */
 struct edge {
     bool valid;
+    uint32_t sequence;
     uint64_t edge_ns;
     int64_t encoder;
     bool drop;
@@ -275,8 +278,8 @@ bool feed_empty(const struct feed *feed);
 uint32_t feed_position(const struct feed *feed);
 void feed_wait(const struct feed *feed, uint32_t seen);
 bool feed_peek(const struct camera *camera, struct edge *edge);
-bool feed_picture(struct camera *camera);
-void feed_release(struct camera *camera);
+bool feed_picture(struct camera *camera, const struct edge *edge);
+void feed_release(struct camera *camera, const struct edge *edge);
 bool feed_latest(struct camera *camera);
 
 /* faults.c: with camera.lock held. */

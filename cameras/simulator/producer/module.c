@@ -60,20 +60,29 @@ static gc_error setting(const char *name, long otherwise, long low, long high, u
     return GC_OK;
 }
 
-static gc_error name_files(struct camera *camera, const char *folder)
+/* Names are made in locals: the compiler cannot see that two parts of one static object do not overlap. */
+static gc_error name_camera(struct camera *camera, unsigned index, const char *folder)
 {
-    int feed = 0;
-    int lock;
+    char serial[sizeof camera->serial];
+    char feed[PATH_BYTES] = "";
+    char lock[PATH_BYTES];
+    int feed_length = 0;
+    int lock_length;
 
-    camera->feed_path[0] = '\0';
+    (void)snprintf(serial, sizeof serial, "LS%04u", (index + 1) % 10000);
     if (folder != NULL) {
-        feed = snprintf(camera->feed_path, PATH_BYTES, "%s/%s.feed", folder, camera->serial);
-        lock = snprintf(camera->lock_path, PATH_BYTES, "%s/%s.lock", folder, camera->serial);
+        feed_length = snprintf(feed, sizeof feed, "%s/%s.feed", folder, serial);
+        lock_length = snprintf(lock, sizeof lock, "%s/%s.lock", folder, serial);
     } else {
-        lock = snprintf(camera->lock_path, PATH_BYTES, "/dev/shm/linesim-%u-%s.lock", (unsigned)getuid(), camera->serial);
+        lock_length = snprintf(lock, sizeof lock, "/dev/shm/linesim-%u-%s.lock", (unsigned)getuid(), serial);
     }
-    if (feed < 0 || feed >= PATH_BYTES || lock < 0 || lock >= PATH_BYTES)
+    if (feed_length < 0 || feed_length >= PATH_BYTES || lock_length < 0 || lock_length >= PATH_BYTES)
         return fail(GC_ERR_INVALID_PARAMETER, "LINESIM_DIR is longer than %d characters", PATH_BYTES - 20);
+    camera->index = index;
+    memcpy(camera->serial, serial, sizeof serial);
+    memcpy(camera->feed_path, feed, sizeof feed);
+    memcpy(camera->lock_path, lock, sizeof lock);
+    (void)snprintf(camera->id, sizeof camera->id, "linesim-%s", serial);
     return GC_OK;
 }
 
@@ -93,10 +102,7 @@ static gc_error make_cameras(void)
     const char *folder = getenv("LINESIM_DIR");
     for (unsigned i = 0; i < count; i++) {
         struct camera *camera = &library.cameras[i];
-        camera->index = i;
-        (void)snprintf(camera->serial, sizeof camera->serial, "LS%04u", i + 1);
-        (void)snprintf(camera->id, sizeof camera->id, "linesim-%s", camera->serial);
-        error = name_files(camera, folder != NULL && folder[0] != '\0' ? folder : NULL);
+        error = name_camera(camera, i, folder != NULL && folder[0] != '\0' ? folder : NULL);
         if (error != GC_OK)
             return error;
         pthread_mutex_lock(&camera->lock);

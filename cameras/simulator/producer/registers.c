@@ -63,8 +63,8 @@ static void set_text(struct camera *camera, uint32_t address, const char *text)
     (void)snprintf((char *)camera->registers + address, 64, "%s", text);
 }
 
-/* Power-on values. The size of the sensor, set by the caller, stays. */
-void registers_reset(struct camera *camera)
+/* Power-on values. The size of the sensor and the user sets, which lie in flash memory, stay. */
+void registers_power_on(struct camera *camera)
 {
     uint32_t width = register_u32(camera, REG_WidthMax);
     uint32_t height = register_u32(camera, REG_HeightMax);
@@ -93,15 +93,21 @@ void registers_reset(struct camera *camera)
     set_register_u32(camera, REG_SimDeviceLostTime, 1000);
     set_register_u32(camera, REG_SimMissWhenBusy, 1);
     set_register_u32(camera, REG_SimReadoutTime, 200);
-    for (unsigned i = 0; i < USER_SETS; i++)
-        memcpy(camera->user_sets[i], camera->registers, sizeof camera->registers);
     camera->counter = 0;
     camera->missed = 0;
     camera->encoder_zero = 0;
     camera->encoder_count = 0;
 }
 
-bool known_pixel_format(uint32_t format)
+/* As it leaves the factory. */
+void registers_reset(struct camera *camera)
+{
+    registers_power_on(camera);
+    for (unsigned i = 0; i < USER_SETS; i++)
+        memcpy(camera->user_sets[i], camera->registers, sizeof camera->registers);
+}
+
+static bool known_pixel_format(uint32_t format)
 {
     switch (format) {
     case PixelFormat_Mono8:
@@ -220,8 +226,6 @@ gc_error register_write(struct camera *camera, uint64_t address, const void *dat
         memset(target + length, 0, entry->length - length);
         target[entry->length - 1] = '\0';
     }
-    if (entry->address == REG_CounterEventSource)
-        camera->counter = 0;
     pthread_cond_broadcast(&camera->changed);
     return GC_OK;
 }

@@ -76,7 +76,7 @@ GENTL_EXPORT DSStartAcquisition(gc_handle handle, int32_t flags, uint64_t frames
     return error;
 }
 
-/* Only one caller joins: the one that turns `run` off. */
+/* One caller joins, the one that turns `run` off; any other waits until the thread is gone. */
 gc_error stream_stop(struct camera *camera)
 {
     struct stream *stream = &camera->stream;
@@ -85,12 +85,16 @@ gc_error stream_stop(struct camera *camera)
     bool mine = stream->thread_running && stream->run;
     stream->run = false;
     pthread_cond_broadcast(&camera->changed);
+    while (!mine && stream->thread_running)
+        pthread_cond_wait(&camera->changed, &camera->lock);
+    pthread_t thread = stream->thread;
     pthread_mutex_unlock(&camera->lock);
     if (!mine)
         return fail(GC_ERR_RESOURCE_IN_USE, "the data stream is not started");
-    pthread_join(stream->thread, NULL);
+    pthread_join(thread, NULL);
     pthread_mutex_lock(&camera->lock);
     stream->thread_running = false;
+    pthread_cond_broadcast(&camera->changed);
     pthread_mutex_unlock(&camera->lock);
     return GC_OK;
 }
@@ -125,6 +129,7 @@ void stream_close(struct camera *camera)
     stream->open = false;
     free(camera->scene.pixels);
     memset(&camera->scene, 0, sizeof camera->scene);
+    camera->feed.scene_taken = false;
     pthread_mutex_unlock(&camera->lock);
 }
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Loads linesim.cti and uses one camera from four threads at once: one fetches and queues, one reads and writes
+ * registers and triggers, one starts and stops the acquisition, and one asks bad questions. For the sanitizers.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFERS 6
+#define BUFFER_BYTES (64 * 48 * 4)
+
+typedef int32_t (*call)();
+
+static void *producer;
+static void *device;
+static void *port;
+static void *stream;
+static void *new_buffer_event;
+static atomic_bool stop_all;
+static atomic_int frames;
+
+/* Addresses are generated with the build; the test program is told the ones it uses. */
+static uint64_t register_address(const char *name);
+
+static call function(const char *name)
+{
+    call found = (call)dlsym(producer, name);
+
+    if (found == NULL) {
+        fprintf(stderr, "no %s\n", name);
+        exit(2);
+    }
+    return found;
+}
+
+static void check(int32_t code, const char *what)
+{
+    if (code == 0)
+        return;
+    fprintf(stderr, "%s: %d\n", what, code);
+    exit(3);
+}
+
+static void write_u32(const char *name, uint32_t value)
+{
+    size_t size = sizeof value;
+
+    (void)((int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort"))(
+        port, register_address(name), &value, &size);
+}
+
+static void write_f64(const char *name, double value)
+{
+    size_t size = sizeof value;
+
+    (void)((int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort"))(
+        port, register_address(name), &value, &size);
+}
+
+static void *fetch(void *unused)
+{
+    int32_t (*get)(void *, void *, size_t *, uint64_t) = (int32_t(*)(void *, void *, size_t *, uint64_t))function("EventGetData");
+    int32_t (*queue)(void *, void *) = (int32_t(*)(void *, void *))function("DSQueueBuffer");
+    int32_t (*info)(void *, void *, int32_t, int32_t *, void *, size_t *) =
+        (int32_t(*)(void *, void *, int32_t, int32_t *, void *, size_t *))function("DSGetBufferInfo");
+
+    (void)unused;
+    while (!atomic_load(&stop_all)) {
+        void *message[2];
+        size_t size = sizeof message;
+        if (get(new_buffer_event, message, &size, 20) != 0)
+            continue;
+        uint64_t id = 0;
+        int32_t type;
+        size_t id_size = sizeof id;
+        (void)info(stream, message[0], 16, &type, &id, &id_size);
+        atomic_fetch_add(&frames, 1);
+        (void)queue(stream, message[0]);
+    }
+    return NULL;
+}
+
+static void *poke(void *unused)
+{
+    int32_t (*get)(void *, uint64_t, void *, size_t *) = (int32_t(*)(void *, uint64_t, void *, size_t *))function("GCReadPort");
+    unsigned char all[4096];
+
+    (void)unused;
+    for (unsigned i = 0; !atomic_load(&stop_all); i++) {
+        size_t size = sizeof all;
+        (void)get(port, 0, all, &size);
+        write_u32("TriggerSoftware", 1);
+        write_u32("TriggerMode", i / 16 % 3 > 0);
+        write_u32("TriggerSource", i / 16 % 3 == 2);
+        write_u32("SimDropNext", i % 3 == 0);
+        write_u32("SimIncompleteNext", i % 5 == 0);
+        write_u32("SimFrozen", i % 7 == 0);
+        write_f64("ExposureTime", i % 2 == 0 ? 50.0 : __builtin_nan(""));
+        usleep(200);
+    }
+    return NULL;
+}
+
+static void *restart(void *unused)
+{
+    int32_t (*start)(void *, int32_t, uint64_t) = (int32_t(*)(void *, int32_t, uint64_t))function("DSStartAcquisition");
+    int32_t (*stop)(void *, int32_t) = (int32_t(*)(void *, int32_t))function("DSStopAcquisition");
+    int32_t (*flush)(void *, int32_t) = (int32_t(*)(void *, int32_t))function("DSFlushQueue");
+
+    (void)unused;
+    while (!atomic_load(&stop_all)) {
+        (void)flush(stream, 2);
+        (void)start(stream, 0, UINT64_MAX);
+        write_u32("AcquisitionStart", 1);
+        usleep(15000);
+        write_u32("AcquisitionStop", 1);
+        (void)stop(stream, 1);
+    }
+    return NULL;
+}
+
+static void *misuse(void *unused)
+{
+    int32_t (*get)(void *, uint64_t, void *, size_t *) = (int32_t(*)(void *, uint64_t, void *, size_t *))function("GCReadPort");
+    int32_t (*put)(void *, uint64_t, const void *, size_t *) =
+        (int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort");
+    int32_t (*kill_event)(void *) = (int32_t(*)(void *))function("EventKill");
+    int32_t (*queue)(void *, void *) = (int32_t(*)(void *, void *))function("DSQueueBuffer");
+    static const uint64_t addresses[] = {0xff0, 0xfff, 0x1000, 0xfffff, UINT64_MAX, UINT64_MAX - 3, 0x10000, 0x123};
+    unsigned char bytes[64] = {0};
+    int foreign = 0;
+
+    (void)unused;
+    for (unsigned i = 0; !atomic_load(&stop_all); i++) {
+        size_t size = sizeof bytes;
+        (void)get(port, addresses[i % 8], bytes, &size);
+        size = i % 4 == 0 ? SIZE_MAX : 3;
+        if (addresses[i % 8] != 0x10000)
+            (void)put(port, addresses[i % 8], bytes, &size);
+        (void)queue(stream, &foreign);
+        (void)get(&foreign, 0, bytes, &size);
+        (void)kill_event(new_buffer_event);
+        usleep(700);
+    }
+    return NULL;
+}
+
+static uint64_t register_address(const char *name)
+{
+    static char known[128][40];
+    static uint64_t values[128];
+    static int count = -1;
+
+    if (count < 0) {
+        /* Filled before the threads start, by main. */
+        const char *list = getenv("HAMMER_REGISTERS");
+        count = 0;
+        while (list != NULL && *list != '\0' && count < 128) {
+            int used = 0;
+            unsigned long long value = 0;
+            if (sscanf(list, "%39[A-Za-z0-9]=%llu,%n", known[count], &value, &used) != 2 || used == 0)
+                break;
+            values[count++] = value;
+            list += used;
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        if (strcmp(known[i], name) == 0)
+            return values[i];
+    }
+    fprintf(stderr, "no register %s\n", name);
+    exit(4);
+}
+
+static void open_all(void)
+{
+    void *system;
+    void *interface;
+    unsigned char changed;
+
+    check(function("GCInitLib")(), "GCInitLib");
+    check(((int32_t(*)(void **))function("TLOpen"))(&system), "TLOpen");
+    check(((int32_t(*)(void *, unsigned char *, uint64_t))function("TLUpdateInterfaceList"))(system, &changed, 0), "TL list");
+    check(((int32_t(*)(void *, const char *, void **))function("TLOpenInterface"))(system, "LineSimIF", &interface), "IF");
+    check(((int32_t(*)(void *, unsigned char *, uint64_t))function("IFUpdateDeviceList"))(interface, &changed, 0), "list");
+    check(((int32_t(*)(void *, const char *, int32_t, void **))function("IFOpenDevice"))(interface, "linesim-LS0001", 3, &device),
+          "device");
+    check(((int32_t(*)(void *, void **))function("DevGetPort"))(device, &port), "port");
+    check(((int32_t(*)(void *, const char *, void **))function("DevOpenDataStream"))(device, "Stream0", &stream), "stream");
+    check(((int32_t(*)(void *, int32_t, void **))function("GCRegisterEvent"))(stream, 1, &new_buffer_event), "event");
+    for (int i = 0; i < BUFFERS; i++) {
+        void *buffer;
+        check(((int32_t(*)(void *, size_t, void *, void **))function("DSAllocAndAnnounceBuffer"))(
+                  stream, BUFFER_BYTES, NULL, &buffer),
+              "announce");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    void *(*const jobs[])(void *) = {fetch, poke, restart, misuse};
+    pthread_t threads[4];
+
+    producer = argc == 2 ? dlopen(argv[1], RTLD_NOW) : NULL;
+    if (producer == NULL) {
+        fprintf(stderr, "cannot load the producer\n");
+        return 1;
+    }
+    for (int round = 0; round < 2; round++) {
+        atomic_store(&stop_all, false);
+        open_all();
+        write_f64("AcquisitionFrameRate", 2000.0);
+        write_u32("SimReadoutTime", 10);
+        write_u32("ChunkModeActive", 1);
+        for (int i = 0; i < 4; i++)
+            pthread_create(&threads[i], NULL, jobs[i], NULL);
+        usleep(700000);
+        atomic_store(&stop_all, true);
+        for (int i = 0; i < 4; i++)
+            pthread_join(threads[i], NULL);
+        if (round == 0) {
+            check(((int32_t(*)(void *))function("DSClose"))(stream), "DSClose");
+            check(((int32_t(*)(void *))function("DevClose"))(device), "DevClose");
+        }
+        /* The second round leaves everything open: closing the library must do. */
+        check(function("GCCloseLib")(), "GCCloseLib");
+    }
+    printf("%d frames\n", atomic_load(&frames));
+    return atomic_load(&frames) > 0 ? 0 : 5;
+}
