@@ -81,7 +81,7 @@ class Line:
             window=window,
             max_in_flight=self.most_in_flight,
         )
-        station = Station(
+        return Station(
             epoch=epoch,
             tracker=tracker_module.Tracker(epoch=epoch, settings=settings, recipe_sha256=self.recipe),
             image=watched_image(self.code)(epoch=epoch),
@@ -93,7 +93,6 @@ class Line:
                 most_in_flight=self.most_in_flight,
             ),
         )
-        return station
 
     def restart(self) -> None:
         """kill -9: nothing is said any more, a new epoch begins; the journal closes what it cannot prove."""
@@ -105,13 +104,13 @@ class Line:
             last = [r for r in old.records if r.life is old.history.lives[index]][-1]
             assert last.outcome is old.published[index][0], "journal and registers tell two stories"
         self.station = self._boot()
-        self._write_plc()
+        self.write_plc()
         self.plc.drop()
 
     def arm(self) -> None:
         """The PLC re-arms: echo, drop what is on the belt, edge; the station takes the baseline."""
         station = self.station
-        self._write_plc()
+        self.write_plc()
         self.plc.arm(station.epoch)
         baseline = station.reader.arm(station.image.holding())
         assert baseline == on_wire(self.plc.newest)
@@ -181,7 +180,7 @@ class Line:
         self.plc.trigger(self.position, self.wire(self.reported), write_slot=write_slot)
         part = self.plc.parts[-1]
         self.crossed.append((part, self.station, None))
-        self._write_plc()
+        self.write_plc()
 
     @property
     def reported(self) -> int:
@@ -190,7 +189,7 @@ class Line:
     def wire(self, position: int) -> int:
         return (position + self.encoder_start) % 2**32
 
-    def _write_plc(self) -> None:
+    def write_plc(self) -> None:
         words = self.plc.registers()
         self.station.image.write_holding(8, words[8:40])
         self.station.image.write_holding(3, [words[3]])
@@ -340,12 +339,13 @@ class Line:
         station.unread.append(index)
 
     def _all_recent_were_read(self, station: Station) -> None:
-        """The ring holds at least the last 15: whatever went out since the last poll is known to the PLC now."""
+        """The ring holds at least the last 15: what went out since the last poll is known to the PLC now."""
         words = struct.unpack(">80H", station.image.input_bytes())
         for index in station.unread[-15:]:
             life = station.history.lives[index]
             slot = read_slot(words, life.number)
             assert slot == (on_wire(life.number), station.epoch, station.published[index][0].name)
+            assert words[10] == on_wire(station.history.lives[station.unread[-1]].number)
         assert bool(words[2] & 1 << 9) <= (len(station.unread) > 15 or station.image.overrun)
         if len(station.unread) > 15:
             station.image.overrun = True

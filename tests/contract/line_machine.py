@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What may happen on a line, as hypothesis rules; `line_machine(code)` builds the machine for one code bundle."""
+"""What may happen on a line, as hypothesis rules; `line_machine` makes the machine for one code bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from inspection.types import Outcome, Reason
 from tests.contract.code import Code
-from tests.contract.line import DEADLINE_MS, MIN_PITCH, MS, RECIPES, WINDOW, Line, verify_fates
+from tests.contract.line import DEADLINE_MS, MIN_PITCH, RECIPES, WINDOW, Line, verify_fates
 
 OUTCOMES = st.sampled_from([Outcome.PASS, Outcome.PASS, Outcome.PASS, Outcome.REJECT, Outcome.NOT_INSPECTED])
 ENCODER_STARTS = st.sampled_from([0, 2**32 - 1, 2**32 - 30, 2**32 - 200, 2**31 - 60, 2**32 - 900])
@@ -45,44 +45,79 @@ class LineMachine(RuleBasedStateMachine):
 
     # --- parts
 
-    @precondition(lambda self: self.line.station.armed)
-    @rule(step=st.integers(MIN_PITCH, 45), outcome=OUTCOMES, think_ms=st.integers(0, 30), on_disk=st.booleans())
-    def part_is_judged(self, step: int, outcome: Outcome, think_ms: int, on_disk: bool) -> None:
+    @rule(
+        parts=st.lists(
+            st.tuples(st.integers(MIN_PITCH - 2, 45), OUTCOMES, st.integers(0, 30)),
+            min_size=1,
+            max_size=5,
+        ),
+        sync_each=st.booleans(),
+    )
+    def parts_go_through(self, parts: list[tuple[int, Outcome, int]], sync_each: bool) -> None:
+        self._be_armed()
+        for step, outcome, think_ms in parts:
+            self.line.run(step)
+            self.line.trigger()
+            self.line.read_triggers()
+            self.line.run(think_ms, speed=0)
+            self.line.judge(len(self.line.lives()) - 1, outcome)
+            if sync_each:
+                self.line.sync()
+        self.line.sync()
+
+    @rule(step=st.integers(MIN_PITCH, 45), outcome=OUTCOMES)
+    def part_is_judged_and_its_record_waits(self, step: int, outcome: Outcome) -> None:
+        self._be_armed()
         self.line.run(step)
         self.line.trigger()
         self.line.read_triggers()
-        self.line.run(think_ms, speed=0)
-        if self.line.lives():
-            self.line.judge(len(self.line.lives()) - 1, outcome)
-        if on_disk:
-            self.line.sync()
+        self.line.judge(len(self.line.lives()) - 1, outcome)
 
-    @rule(step=st.sampled_from([0, 1, MIN_PITCH - 1, MIN_PITCH, MIN_PITCH + 1, 60]), write_slot=st.booleans())
+    @rule(outcomes=st.lists(OUTCOMES, min_size=2, max_size=3), then=OUTCOMES, gap=st.sampled_from([-1, 0, 1]))
+    def parts_wait_behind_an_open_one(self, outcomes: list[Outcome], then: Outcome, gap: int) -> None:
+        """Later parts are decided first, one of them twice; their records reach the disk before the first."""
+        self._be_armed()
+        for _ in range(1 + len(outcomes)):
+            self.line.run(MIN_PITCH + gap)
+            self.line.trigger()
+        self.line.read_triggers()
+        for back, outcome in enumerate(outcomes):
+            self.line.judge(self._index(back), outcome)
+        self.line.judge(self._index(0), then)
+        self.line.sync()
+        self.line.judge(self._index(len(outcomes)), Outcome.PASS)
+        self.line.sync()
+
+    @rule(
+        step=st.sampled_from([0, 1, MIN_PITCH - 1, MIN_PITCH, MIN_PITCH, MIN_PITCH + 1, 60]),
+        write_slot=st.sampled_from([True, True, True, False]),
+    )
     def part_comes(self, step: int, write_slot: bool) -> None:
         self.line.run(step)
         self.line.trigger(write_slot=write_slot)
 
-    @rule(steps=st.lists(st.integers(15, 30), min_size=2, max_size=5), skip=st.integers(0, 7))
+    @rule(steps=st.lists(st.integers(18, 25), min_size=2, max_size=5), skip=st.integers(0, 12))
     def parts_come_between_two_polls(self, steps: list[int], skip: int) -> None:
         for index, step in enumerate(steps):
             self.line.run(step, frozen=True)
             self.line.trigger(write_slot=index != skip)
 
-    @rule(count=st.sampled_from([7, 8, 13, 14, 15, 16]))
-    def numbers_are_skipped(self, count: int) -> None:
-        self.line.run(25)
-        for _ in range(count):
-            self.line.position += MIN_PITCH
-            self.line.trigger(write_slot=False)
-        self.line.read_triggers()
-
     # --- verdicts
 
     @precondition(lambda self: self.line.lives())
-    @rule(back=st.integers(0, 6), outcome=OUTCOMES, flaw=st.sampled_from([None, None, *FLAWS]))
-    def verdict_comes(self, back: int, outcome: Outcome, flaw: str | None) -> None:
-        index = max(0, len(self.line.lives()) - 1 - back)
-        self.line.judge(index, outcome, **(FLAWS[flaw] if flaw else {}))
+    @rule(back=st.integers(0, 5), outcome=OUTCOMES)
+    def verdict_comes(self, back: int, outcome: Outcome) -> None:
+        self.line.judge(self._index(back), outcome)
+
+    @rule(flaws=st.lists(st.sampled_from(sorted(FLAWS)), min_size=1, max_size=3), outcome=OUTCOMES)
+    def flawed_verdicts_come(self, flaws: list[str], outcome: Outcome) -> None:
+        self._be_armed()
+        for flaw in flaws:
+            self.line.run(MIN_PITCH)
+            self.line.trigger()
+            self.line.read_triggers()
+            self.line.judge(self._index(0), outcome, **FLAWS[flaw])
+        self.line.sync()
 
     @rule(most=st.sampled_from([1, 1000]))
     def disk_catches_up(self, most: int) -> None:
@@ -90,12 +125,12 @@ class LineMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.line.lives())
     @rule(
-        back=st.integers(0, 3),
+        back=st.integers(0, 2),
         off_ns=st.sampled_from([-1, 0, 0, 1]),
         deed=st.sampled_from(["judge", "sync", "both", "tick"]),
     )
     def something_happens_at_the_deadline(self, back: int, off_ns: int, deed: str) -> None:
-        index = max(0, len(self.line.lives()) - 1 - back)
+        index = self._index(back)
         self.line.run_until(self.line.lives()[index].deadline_ns + off_ns)
         if deed in ("judge", "both"):
             self.line.judge(index, Outcome.PASS)
@@ -104,28 +139,83 @@ class LineMachine(RuleBasedStateMachine):
         if deed == "tick":
             self.line.tick()
 
-    # --- time
+    # --- time and trouble
 
-    @rule(ms=st.sampled_from([1, 5, 20, DEADLINE_MS]), speed=st.sampled_from([0, 1]))
+    @rule(ms=st.sampled_from([1, 5, 20, DEADLINE_MS]), speed=st.sampled_from([0, 1, 1]))
     def time_passes(self, ms: int, speed: int) -> None:
         self.line.run(ms, speed=speed)
 
-    @rule(ms=st.sampled_from([30, 90, 150, 300]))
-    def station_freezes(self, ms: int) -> None:
+    @rule(
+        trouble=st.one_of(
+            st.tuples(st.just("something_fails"), FAULTS),
+            st.tuples(st.just("station_freezes"), st.sampled_from([30, 90, 150, 300])),
+            st.tuples(st.just("station_is_killed"), st.integers(0, 3)),
+            st.tuples(st.just("encoder_slips"), st.sampled_from([-400, -30, -21, -1, 5, 5000])),
+            st.tuples(st.just("recipe_changes"), st.none()),
+            st.tuples(st.just("plc_takes_arm_back"), st.none()),
+        )
+    )
+    def trouble(self, trouble: tuple[str, Any]) -> None:
+        kind, argument = trouble
+        getattr(self, "_" + kind)(argument)
+
+    @rule(skipped=st.sampled_from([7, 8, 13, 14, 15, 15, 16]))
+    def numbers_are_skipped(self, skipped: int) -> None:
+        for _ in range(skipped):
+            self.line.position += MIN_PITCH
+            self.line.trigger(write_slot=False)
+        self.line.read_triggers()
+
+    @rule(jump=st.sampled_from([-40, -3, -2, -1, 15, 16, 500]), armed_at_once=st.booleans())
+    def trigger_number_jumps(self, jump: int, armed_at_once: bool) -> None:
+        self.line.plc.newest = max(0, self.line.plc.newest + jump)
+        self.line.write_plc()
+        self.line.read_triggers()
+        if armed_at_once:
+            self._be_armed()
+
+    @rule(slip=st.sampled_from([-400, -100]))
+    def encoder_slips_under_open_parts(self, slip: int) -> None:
+        self._be_armed()
+        for step in (25, 25, 25):
+            self.line.run(step)
+            self.line.trigger()
+        self.line.slip += slip
+        self.part_comes(25, True)
+        self.line.read_triggers()
+
+    @rule(step=st.integers(0, 30), slip=st.sampled_from([0, 0, -500]))
+    def line_is_armed_anew_between_two_parts(self, step: int, slip: int) -> None:
+        self._be_armed()
+        self.parts_go_through([(25, Outcome.PASS, 5)], sync_each=True)
+        self.line.disarm(Reason.PLC_LOST)
+        self.line.arm()
+        self.line.slip += slip
+        self.parts_go_through([(step, Outcome.PASS, 5)], sync_each=True)
+
+    def _something_fails(self, reason: Reason) -> None:
+        self.line.fault(reason)
+
+    def _station_freezes(self, ms: int) -> None:
         self.line.run(ms, frozen=True)
         if ms >= 200:  # the PLC saw the heartbeat stand still and diverts what it has
             self.line.plc.drop()
             self.line.read_triggers()
             self.line.disarm(Reason.PLC_LOST)
 
-    # --- trouble
+    def _station_is_killed(self, triggers_meanwhile: int) -> None:
+        self.line.restart()
+        for _ in range(triggers_meanwhile):
+            self.line.position += 30
+            self.line.trigger()
 
-    @rule(reason=FAULTS)
-    def something_fails(self, reason: Reason) -> None:
-        self.line.fault(reason)
+    def _encoder_slips(self, slip: int) -> None:
+        self.line.slip += slip
 
-    @rule()
-    def plc_takes_arm_back(self) -> None:
+    def _recipe_changes(self, _: None) -> None:
+        self.line.change_recipe()
+
+    def _plc_takes_arm_back(self, _: None) -> None:
         self.line.plc.drop()
         self.line.disarm(Reason.PLC_LOST)
 
@@ -134,30 +224,14 @@ class LineMachine(RuleBasedStateMachine):
     def line_is_armed(self) -> None:
         self.line.arm()
 
-    @rule(dead_for=st.integers(0, 3))
-    def station_is_killed(self, dead_for: int) -> None:
-        self.line.restart()
-        for _ in range(dead_for):
-            self.line.position += 30
-            self.line.trigger()
-
-    @rule(jump=st.sampled_from([-40, -3, -1, 15, 16, 500]))
-    def trigger_number_jumps(self, jump: int) -> None:
-        plc = self.line.plc
-        plc.newest = max(0, plc.newest + jump)
-        self.line._write_plc()
+    def _be_armed(self) -> None:
+        """What was triggered so far is read first: it may be a jump, and then the line has to re-arm."""
         self.line.read_triggers()
         if not self.line.station.armed:
-            plc.drop()
             self.line.arm()
 
-    @rule(slip=st.sampled_from([-400, -30, -21, -1, 5, 5000]))
-    def encoder_slips(self, slip: int) -> None:
-        self.line.slip += slip
-
-    @rule()
-    def recipe_changes(self) -> None:
-        self.line.change_recipe()
+    def _index(self, back: int) -> int:
+        return max(0, len(self.line.lives()) - 1 - back)
 
     # --- what must hold
 
