@@ -29,7 +29,7 @@ _STA_UNSYNC = 0x40  # <sys/timex.h>
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One line of the report. status: ok | warn (works, with a drawback) | missing (the station will not run)."""
+    """One line of the report. status: ok | warn (works, with a drawback) | missing (will not run)."""
 
     name: str
     status: str
@@ -76,7 +76,8 @@ def _cameras(producers: list[str]) -> Iterator[Fact]:
             remedy = "make setup" if producer == "linesim" else "correct [[camera]] producer"
             yield Fact(name=name, status="missing", found=lines[-1], remedy=remedy)
             continue
-        found = [c["serial"] for p in json.loads(done.stdout)["producers"] for c in p["cameras"]]
+        producers_found = json.loads(done.stdout)["producers"]
+        found = [c["serial_number"] for p in producers_found for c in p["cameras"]]
         status = "ok" if found else "warn"
         text = f"{len(found)} cameras: {', '.join(found)}" if found else "no camera"
         yield Fact(
@@ -92,7 +93,7 @@ def _sqlite() -> Fact:
         name="sqlite",
         status="warn",
         found=f"{found}: has a WAL-reset race, fixed in 3.51.3",
-        remedy="Gatesight lets one process write and checkpoint, which avoids it; do not open the file for writing",
+        remedy="Gatesight lets one process write and checkpoint, so it cannot occur; open the file read-only",
     )
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from inspection.board import Board
+from inspection.types import StationFault
+
 
 def _threads() -> set[str]:
     # daemon pools of native libraries (openvino, onnxruntime, torch) belong to the process, not to a test
@@ -31,20 +34,28 @@ def _children() -> set[int]:
 
 
 def _shared_memory() -> set[str]:
-    mine = (p for p in Path("/dev/shm").glob("gatesight-*") if p.stat().st_uid == os.getuid())
-    return {p.name for p in mine}
+    """Folders of stations that no longer run; other stations of this machine may come and go meanwhile."""
+    return {p.name for p in Path("/dev/shm").glob("gatesight-*") if not _supervised(p / "board")}
+
+
+def _supervised(board: Path) -> bool:
+    try:
+        attached = Board.attach(board)
+    except StationFault:
+        return board.parent.exists()  # being made just now
+    pid = attached.row("supervisor").pid if "supervisor" in attached.names else 0
+    attached.close()
+    return pid == 0 or Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
-    """Fail the test that leaves a thread, a child process or (when alone) a shared-memory folder behind."""
+    """Fail the test that leaves a thread, a child process or a shared-memory folder behind."""
     threads, children, memory = _threads(), _children(), _shared_memory()
     yield
-    shared = os.environ.get("PYTEST_XDIST_WORKER") is not None  # other workers' folders come and go
     assert not _threads() - threads, f"threads left behind: {_threads() - threads}"
     assert not _children() - children, f"child processes left behind: {_children() - children}"
-    if not shared:
-        assert not _shared_memory() - memory, f"shared memory left behind: {_shared_memory() - memory}"
+    assert not _shared_memory() - memory, f"shared memory left behind: {_shared_memory() - memory}"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The whole station as processes: it gets ready, says why when it cannot, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inspection.board import Board, GateCounter
+from inspection.config import load_config
+from inspection.types import StationFault, StationState
+
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(180)]
+
+CAMERA = """
+[[camera]]
+serial = "LS0001"
+width_px = 320
+height_px = 336
+view_px = [0, 0, 320, 320]
+"""
+
+
+def write_station(folder: Path, port: int, camera: str = CAMERA) -> Path:
+    (folder / "recipe.json").write_text(
+        json.dumps({"name": "part", "version": 1, "id": 1, "views": [{"name": "top"}]})
+    )
+    (folder / "script.json").write_text(json.dumps({"classes": ["scratch"], "steps": []}))
+    (folder / "bundle").mkdir(exist_ok=True)
+    path = folder / "station.toml"
+    path.write_text(
+        f"""
+[station]
+name = "test"
+data_dir = "var"
+recipe = "recipe.json"
+bundle = "bundle"
+simulated = true
+[line]
+pulses_per_mm = 10
+min_pitch_mm = 30
+max_speed_mm_s = 500
+travel_mm = 300
+gate_window_mm = 20
+deadline_ms = 280
+[modbus]
+port = {port}
+[engine]
+kind = "scripted"
+script = "script.json"
+[records]
+min_free_mb = 0
+journal_segment_mb = 1
+{camera}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for the simulated cameras: their locks must not meet another test's."""
+    folder = tmp_path / "feeds"
+    folder.mkdir()
+    monkeypatch.setenv("LINESIM_DIR", str(folder))
+    return folder
+
+
+def start(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "inspection.station", "--config", str(path)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    return err
+
+
+def wait_for_state(path: Path, state: StationState, limit_s: float = 90) -> None:
+    config = load_config(path)
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        try:
+            board = Board.attach(config.board_path)
+        except StationFault:
+            time.sleep(0.05)
+            continue
+        reached = board.row("gate").get(GateCounter.STATION_STATE) == state
+        board.close()
+        if reached:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the station did not reach {state.name}")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture
+def running(tmp_path: Path, feeds: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    path = write_station(tmp_path, free_port())
+    process = start(path)
+    try:
+        wait_for_state(path, StationState.READY)
+        yield path, process
+    finally:
+        finish(process)
+
+
+def test_it_gets_ready_and_leaves_nothing_behind(tmp_path: Path, feeds: Path) -> None:
+    path = write_station(tmp_path, free_port())
+    process = start(path)
+    wait_for_state(path, StationState.READY)
+    shm = load_config(path).shm_dir
+    assert shm.is_dir()
+    err = finish(process)
+    assert process.returncode == 0, err
+    assert "deadline 280" in err  # the arithmetic was printed
+    assert not shm.exists()
+
+
+def test_a_second_station_on_the_same_folder_is_refused(running: tuple[Path, subprocess.Popen[str]]) -> None:
+    path, first = running
+    second = start(path)
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 3
+    assert "Another station already runs" in err
+    assert first.poll() is None
+    wait_for_state(path, StationState.READY, limit_s=5)
+
+
+def test_a_killed_supervisor_takes_its_children_along_and_comes_back(
+    running: tuple[Path, subprocess.Popen[str]],
+) -> None:
+    path, _ = running
+    config = load_config(path)
+    board = Board.attach(config.board_path)
+    pids = {name: board.row(name).pid for name in board.names}
+    board.close()
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            board = Board.attach(config.board_path)
+        except StationFault:
+            time.sleep(0.05)
+            continue
+        now = {name: board.row(name).pid for name in board.names}
+        ready = board.row("gate").get(GateCounter.STATION_STATE) == StationState.READY
+        board.close()
+        if ready and not set(now.values()) & set(pids.values()):
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("the station did not come back")
+    assert not [name for name, pid in pids.items() if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    """Whether it still does anything; an orphan that init has not collected yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("deadline_ms = 280", "deadline_ms = 2800"), "impossible"),
+        (("deadline_ms = 280", "deadlin_ms = 280"), "unknown key line.deadlin_ms"),
+        (('bundle = "bundle"', 'bundle = "nowhere"'), "no model bundle"),
+        (('serial = "LS0001"', 'serial = "LS0077"'), "LS0077"),
+        (("view_px", 'producer = "gone.cti"\nview_px'), "gone.cti"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_sentence(
+    tmp_path: Path, feeds: Path, change: tuple[str, str], words: str
+) -> None:
+    path = write_station(tmp_path, free_port())
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    process = start(path)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 3
+    last = err.strip().splitlines()[-1]
+    assert words in last
+    assert "Traceback" not in err
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, feeds: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        process = start(write_station(tmp_path, port))
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == 3
+    assert str(port) in err.strip().splitlines()[-1]
