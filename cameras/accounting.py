@@ -3,9 +3,9 @@
 
     triggers = delivered + ring_full + incomplete + underrun + missed + unexplained_id_gap
 
-Each trigger stands in exactly one term. Frames we saw are counted by their fate. What we did not see is known
-from two sides: holes in the frame ids, and the driver's and camera's own counters. A hole that the driver explains
-as an underrun is not counted twice; what is left of the holes is unexplained.
+Each trigger stands in exactly one term. Frames we saw are counted by their fate. What we did not see is
+known from two sides: holes in the frame ids, and the driver's and camera's own counters. A hole that the
+driver explains as an underrun is not counted twice; what is left of the holes is unexplained.
 """
 
 from __future__ import annotations

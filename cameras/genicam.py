@@ -15,7 +15,7 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +23,15 @@ import numpy as np
 from genicam import genapi, gentl
 from harvesters.core import Harvester, ImageAcquirer, ParameterKey, ParameterSet
 
-from cameras.base import (
-    CameraFault,
-    CameraSpec,
-    Clock,
-    DeviceCounters,
-    Exposure,
-    FaultKind,
-    SettingValue,
-)
+from cameras.base import CameraFault, CameraSpec, Clock, DeviceCounters, Exposure, FaultKind
 from cameras.device_clock import DeviceClock, Latch
+from cameras.genicam_nodes import GenicamNodes, device_words
 from cameras.pfnc import bytes_per_frame, code_of
 from cameras.producers import find_producer
-from cameras.settings import NodeKind, NodeRefused, apply, wanted_settings
+from cameras.settings import NodeRefused, apply, wanted_settings
 
 _DEVICE_ERRORS = (gentl.GenericException, genapi.GenericException)
 _NODE_ERRORS = (*_DEVICE_ERRORS, AttributeError, TypeError, ValueError)
-_KINDS = {
-    genapi.EInterfaceType.intfIInteger: NodeKind.INTEGER,
-    genapi.EInterfaceType.intfIFloat: NodeKind.FLOAT,
-    genapi.EInterfaceType.intfIBoolean: NodeKind.BOOLEAN,
-    genapi.EInterfaceType.intfIEnumeration: NodeKind.ENUMERATION,
-    genapi.EInterfaceType.intfIString: NodeKind.STRING,
-    genapi.EInterfaceType.intfICommand: NodeKind.COMMAND,
-}
 # Read without a cache while no frames come: a register read that fails is a lost camera.
 _PULSE_NODES = ("DeviceTemperature", "TimestampLatchValue", "CounterValue", "EncoderValue", "PayloadSize")
 _ENCODER_MASK = 0xFFFF_FFFF
@@ -69,65 +54,6 @@ def list_cameras(producer: Path) -> list[dict[str, str]]:
             harvester.reset()
 
 
-class GenicamNodes:
-    """A remote device's node map as `settings.Nodes`."""
-
-    def __init__(self, node_map: Any) -> None:
-        self._map = node_map
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a node and it is implemented on this camera."""
-        if not self._map.has_node(name):
-            return False
-        return self._access(name) not in {genapi.EAccessMode.NI, genapi.EAccessMode.NA}
-
-    def names(self) -> Sequence[str]:
-        """All implemented features."""
-        return [node.node.name for node in self._map.nodes if node.node.is_feature()]
-
-    def kind(self, name: str) -> NodeKind:
-        """What the node holds; KeyError when there is none."""
-        if not self._map.has_node(name):
-            raise KeyError(name)
-        node = self._map.get_node(name).node
-        return _KINDS.get(node.principal_interface_type, NodeKind.OTHER)
-
-    def writable(self, name: str) -> bool:
-        """Whether it can be written now."""
-        return self._access(name) in {genapi.EAccessMode.RW, genapi.EAccessMode.WO}
-
-    def entries(self, name: str) -> Sequence[str]:
-        """Entries of an enumeration."""
-        return list(getattr(self._map, name).symbolics)
-
-    def read(self, name: str) -> SettingValue:
-        """Value now; NodeRefused with the device's own words."""
-        try:
-            return getattr(self._map, name).value
-        except _NODE_ERRORS as e:
-            raise NodeRefused(_words(e)) from e
-
-    def write(self, name: str, value: SettingValue) -> None:
-        """Set it; NodeRefused with the device's own words."""
-        try:
-            getattr(self._map, name).value = value
-        except _NODE_ERRORS as e:
-            raise NodeRefused(_words(e)) from e
-
-    def execute(self, name: str) -> None:
-        """Run a command; NodeRefused with the device's own words."""
-        try:
-            getattr(self._map, name).execute()
-        except _NODE_ERRORS as e:
-            raise NodeRefused(_words(e)) from e
-
-    def _access(self, name: str) -> Any:
-        try:
-            return self._map.get_node(name).node.get_access_mode()
-        except _NODE_ERRORS:
-            return genapi.EAccessMode.NA
-
-
 class GenicamCamera:
     """One camera opened exclusively, configured and read back. Used by one thread; one a process."""
 
@@ -135,7 +61,7 @@ class GenicamCamera:
         self._spec = spec
         self._harvester = harvester
         self._acquirer: Any = acquirer
-        self.nodes = GenicamNodes(self._acquirer.remote_device.node_map)
+        self.nodes = GenicamNodes(self._acquirer.remote_device.node_map, _NODE_ERRORS)
         self._stream: Any = self._acquirer.data_streams[0]
         self._monitor: Any = next(iter(self._acquirer._new_buffer_event_monitor_dict.values()))
         self._expected = (spec.width_px, spec.height_px, code_of(spec.pixel_format))
@@ -181,8 +107,8 @@ class GenicamCamera:
             self._missed_before = self._integer("TriggerMissedCount") or 0
             self._acquirer.start()
             chunked = self.nodes.has("ChunkModeActive") and self.nodes.read("ChunkModeActive") is True
-            if chunked and self.nodes._map.has_node("ChunkEncoderValue"):
-                self._encoder = self.nodes._map.ChunkEncoderValue
+            if chunked and self.nodes.has_node("ChunkEncoderValue"):
+                self._encoder = self.nodes.node("ChunkEncoderValue")
         self._last_sign_ns = time.monotonic_ns()
 
     def fetch(self, timeout_ms: int) -> Exposure | None:
@@ -250,7 +176,7 @@ class GenicamCamera:
     # --- one frame
     def _exposure(self, buffer: Any, arrival_ns: int) -> Exposure:
         filled = buffer.size_filled
-        geometry = (buffer.width, buffer.height, buffer.pixel_format)
+        geometry = _geometry(buffer)
         incomplete = ""
         if not buffer.is_complete():
             incomplete = f"the driver delivered {filled} of {self._frame_bytes} bytes"
@@ -284,7 +210,11 @@ class GenicamCamera:
     def _stamp(self, buffer: Any, arrival_ns: int) -> int | None:
         if self._clock is None:
             return None
-        return self._clock.to_monotonic(buffer.timestamp_ns, arrival_ns)
+        try:
+            return self._clock.to_monotonic(buffer.timestamp_ns, arrival_ns)
+        except gentl.GenericException:
+            self._clock = None  # it can latch its clock, but does not stamp its frames
+            return None
 
     def _requeue(self, buffer: Any) -> None:
         try:
@@ -342,8 +272,16 @@ class GenicamCamera:
 
     def _lost(self, error: Exception) -> CameraFault:
         return CameraFault(
-            FaultKind.LOST, f"Camera {self.serial} is gone ({_words(error)}): check its cable and power."
+            FaultKind.LOST, f"Camera {self.serial} is gone ({device_words(error)}): check its cable and power."
         )
+
+
+def _geometry(buffer: Any) -> tuple[int, int, int]:
+    """Width, height, PFNC code; zeros when the frame does not say (its trailer was lost)."""
+    try:
+        return (buffer.width, buffer.height, buffer.pixel_format)
+    except gentl.GenericException:
+        return (0, 0, 0)
 
 
 def _load(path: Path) -> Harvester:
@@ -381,11 +319,12 @@ def _claim(harvester: Harvester, spec: CameraSpec, path: Path) -> ImageAcquirer:
     except _BUSY as e:
         raise CameraFault(
             FaultKind.BUSY,
-            f"Camera {spec.serial} is in use by another program ({_words(e)}): close that program.",
+            f"Camera {spec.serial} is in use by another program ({device_words(e)}): close that program.",
         ) from e
     except _DEVICE_ERRORS as e:
         raise CameraFault(
-            FaultKind.LOST, f"Camera {spec.serial} cannot be opened ({_words(e)}): check its cable and power."
+            FaultKind.LOST,
+            f"Camera {spec.serial} cannot be opened ({device_words(e)}): check its cable and power.",
         ) from e
 
 
@@ -401,14 +340,6 @@ def _number(read: Callable[[], int]) -> int | None:
         return read()
     except gentl.GenericException:
         return None
-
-
-def _words(error: BaseException) -> str:
-    """The device's own words without the binding's frame around them."""
-    text = str(error).strip() or type(error).__name__
-    if "(Message from the source: " in text:
-        text = text.split("(Message from the source: ", 1)[1].rsplit(") (ID:", 1)[0]
-    return text.split(" : ", 1)[0].strip().rstrip(".")
 
 
 def _quietly(act: Callable[[], object]) -> None:

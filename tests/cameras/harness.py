@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class WorkerLine:
         pixel_format: str = "Mono8",
         slots: int = 4,
         trigger: str = "line",
-        settings: str = '[["ExposureTime", 1]]',
+        settings: str = '[["ExposureTime", 1], ["SimReadoutTime", 0]]',
         more: str = "",
         health: dict[str, object] | None = None,
     ) -> None:
@@ -103,7 +104,11 @@ class WorkerLine:
 
     def start(self) -> None:
         """Start (again)."""
-        self.process = subprocess.Popen(
+        with (self.folder / "stderr.txt").open("w") as words:
+            self.process = self._spawn(words)
+
+    def _spawn(self, words: IO[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [
                 *(sys.executable, "-m", "cameras.worker", "--config", str(self.config_path)),
                 *("--camera", "0", "--links", f"inspector={self._ends[1].fileno()}"),
@@ -111,7 +116,7 @@ class WorkerLine:
             cwd=ROOT,
             env=self._environment,
             pass_fds=(self._ends[1].fileno(),),
-            stderr=subprocess.PIPE,
+            stderr=words,
             text=True,
         )
 
@@ -166,9 +171,7 @@ class WorkerLine:
 
     def error(self) -> str:
         """What the ended worker wrote to stderr."""
-        assert self.process is not None
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        return (self.folder / "stderr.txt").read_text()
 
     def close(self) -> None:
         """End the worker and release everything."""
@@ -176,8 +179,6 @@ class WorkerLine:
             if self.process.poll() is None:
                 self.process.kill()
             self.process.wait()
-            if self.process.stderr is not None:
-                self.process.stderr.close()
         if self.feed is not None:
             self.feed.close()
         self.link.close()
