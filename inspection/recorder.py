@@ -28,6 +28,7 @@ from inspection.messages import ImageHandOver
 from inspection.records.database import open_writer
 from inspection.records.images import ImageStore
 from inspection.records.projection import Projection
+from inspection.records.retention import keep_within
 
 _POLL_S = 0.05
 _BATCH = 200
@@ -53,8 +54,8 @@ class Recorder:
 
     def _open_projection(self) -> tuple[Projection, Follower]:
         config = self._context.config
-        engine = open_writer(config.records_db)
-        projection = Projection(engine, [c.serial for c in config.camera])
+        self._engine = open_writer(config.records_db)
+        projection = Projection(self._engine, [c.serial for c in config.camera])
         return projection, Follower(config.journal_dir, projection.position())
 
     def turn(self) -> None:
@@ -68,6 +69,7 @@ class Recorder:
         if now_s >= self._disk_at_s:
             self._disk_at_s = now_s + _DISK_LOOK_S
             self._look_at_disk()
+            self._guarded(self._retire_pictures)
 
     def _take_pictures(self) -> None:
         for _ in range(64):
@@ -90,6 +92,9 @@ class Recorder:
         if rows := self._archive.rows():
             self._projection.pictures(rows)
             self._archive.registered(len(rows))
+
+    def _retire_pictures(self) -> None:
+        keep_within(self._engine, self._store, self._context.config.records.keep_mb * 2**20)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """A database that is locked is tried again; one that is corrupt is set aside and rebuilt."""

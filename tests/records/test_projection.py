@@ -31,6 +31,7 @@ from inspection.records import schema as t
 from inspection.records.database import open_reader, open_writer
 from inspection.records.images import ImageStore
 from inspection.records.projection import Projection
+from inspection.records.retention import keep_within
 from inspection.types import Box, Disposition, Finding, Outcome, Reason, StationFault
 
 
@@ -174,6 +175,41 @@ def test_pictures_join_whichever_comes_first(tmp_path: Path) -> None:
     with engine.connect() as c:
         rows = c.execute(select(t.views.c.image_sha256, t.views.c.width).order_by(t.views.c.part_id)).all()
     assert [tuple(r) for r in rows] == [("a" * 64, 32), ("b" * 64, 32), (None, None)]
+    engine.dispose()
+
+
+def test_over_budget_passed_parts_lose_their_pictures_first(tmp_path: Path) -> None:
+    engine = open_writer(tmp_path / "records.sqlite")
+    projection = Projection(engine, ["A", "B"])
+    write(tmp_path / "journal", RUN)
+    follower = follow(tmp_path / "journal")
+    projection.apply(follower.poll(100))
+    follower.close()
+    store = ImageStore(tmp_path / "images")
+    rows = []
+    for ordinal, retention in ((2, "reject"), (1, "pass"), (3, "pass")):
+        data = bytes([ordinal]) * 1000
+        rows.append(
+            {
+                "epoch": 7,
+                "ordinal": ordinal,
+                "camera": 1,
+                "sha256": store.put(data, "jpg"),
+                "type": "jpg",
+                "bytes": len(data),
+                "width": 1,
+                "height": 1,
+                "stored_utc_ns": ordinal,
+                "retention": retention,
+            }
+        )
+    projection.pictures(rows)
+    assert keep_within(engine, store, 3000) == 0
+    assert keep_within(engine, store, 1000) == 2
+    with engine.connect() as c:
+        left = c.execute(select(t.views.c.image_sha256).order_by(t.views.c.part_id)).scalars().all()
+    assert [digest is not None for digest in left] == [False, True, False]
+    assert len(list((tmp_path / "images").rglob("*.jpg"))) == 1
     engine.dispose()
 
 
