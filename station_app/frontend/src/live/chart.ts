@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+// Latency of the most recent parts against the deadline (uPlot): one point a part, shaped by outcome.
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+import type { Outcome, Part } from "./messages";
+
+const SHOWN_PARTS = 300;
+const OUTCOMES: readonly Outcome[] = ["pass", "reject", "not_inspected"];
+
+interface Colours {
+  ink: string;
+  quiet: string;
+  grid: string;
+  deadline: string;
+  outcomes: Record<Outcome, string>;
+}
+
+/** Columns for uPlot: index, deadline, and one latency column an outcome. Pure. */
+export function columns(parts: readonly Part[]): (number | null)[][] {
+  const shown = parts.slice(-SHOWN_PARTS);
+  const first = SHOWN_PARTS - shown.length;
+  return [
+    shown.map((_, i) => first + i - SHOWN_PARTS + 1),
+    shown.map((p) => p.deadline_ms),
+    ...OUTCOMES.map((outcome) => shown.map((p) => (p.outcome === outcome ? p.latency_ms : null))),
+  ];
+}
+
+/** Top of the scale: room for the deadline, and for what came later. */
+export function ceiling(parts: readonly Part[]): number {
+  const highest = Math.max(1, ...parts.slice(-SHOWN_PARTS).map((p) => Math.max(p.deadline_ms, p.latency_ms ?? 0)));
+  return highest * 1.12;
+}
+
+export class LatencyChart {
+  private plot: uPlot | null = null;
+  private parts: readonly Part[] = [];
+
+  constructor(private readonly host: HTMLElement) {
+    new ResizeObserver(() => this.resize()).observe(host);
+    const again = (): void => this.rebuild();
+    new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  }
+
+  show(parts: readonly Part[]): void {
+    this.parts = parts;
+    if (this.plot) this.plot.setData(columns(parts) as uPlot.AlignedData);
+    else if (parts.length > 0) this.rebuild();
+    const last = parts.at(-1);
+    if (last) this.host.setAttribute("aria-label", `Latency of the last ${Math.min(parts.length, SHOWN_PARTS)} parts, deadline ${last.deadline_ms} ms`);
+  }
+
+  private resize(): void {
+    this.plot?.setSize({ width: this.host.clientWidth, height: this.host.clientHeight });
+  }
+
+  private rebuild(): void {
+    this.plot?.destroy();
+    this.plot = new uPlot(this.options(readColours()), columns(this.parts) as uPlot.AlignedData, this.host);
+  }
+
+  private options(colours: Colours): uPlot.Options {
+    const axis = {
+      stroke: colours.quiet,
+      font: "12px system-ui, sans-serif",
+      grid: { stroke: colours.grid, width: 1 },
+      ticks: { show: false },
+    };
+    return {
+      width: this.host.clientWidth,
+      height: this.host.clientHeight,
+      legend: { show: false },
+      cursor: { show: false },
+      scales: {
+        x: { time: false, range: () => [1 - SHOWN_PARTS, 1] },
+        y: { range: () => [0, ceiling(this.parts)] },
+      },
+      axes: [
+        { ...axis, grid: { show: false }, size: 26, values: (_, at) => at.map((v) => (v === 0 ? "now" : `${v}`)), space: 70 },
+        { ...axis, size: 44, space: 34, values: (_, at) => at.map((v) => `${v}`) },
+      ],
+      series: [
+        {},
+        { stroke: colours.deadline, width: 2, dash: [7, 5], points: { show: false } },
+        ...OUTCOMES.map((outcome) => ({
+          stroke: colours.outcomes[outcome],
+          fill: colours.outcomes[outcome],
+          paths: () => null,
+          points: { show: true, size: outcome === "pass" ? 4 : 8, fill: colours.outcomes[outcome], width: 0 },
+        })),
+      ],
+    };
+  }
+}
+
+function readColours(): Colours {
+  const style = getComputedStyle(document.documentElement);
+  const get = (name: string): string => style.getPropertyValue(name).trim();
+  return {
+    ink: get("--ink"),
+    quiet: get("--quiet"),
+    grid: get("--line-soft"),
+    deadline: get("--deadline"),
+    outcomes: { pass: get("--pass-mark"), reject: get("--reject-mark"), not_inspected: get("--not-inspected-mark") },
+  };
+}
