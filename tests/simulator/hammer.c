@@ -48,6 +48,14 @@ static void check(int32_t code, const char *what)
     exit(3);
 }
 
+static void refuse(int32_t code, const char *what)
+{
+    if (code != 0)
+        return;
+    fprintf(stderr, "accepted: %s\n", what);
+    exit(6);
+}
+
 static void write_u32(const char *name, uint32_t value)
 {
     size_t size = sizeof value;
@@ -133,19 +141,24 @@ static void *misuse(void *unused)
         (int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort");
     int32_t (*kill_event)(void *) = (int32_t(*)(void *))function("EventKill");
     int32_t (*queue)(void *, void *) = (int32_t(*)(void *, void *))function("DSQueueBuffer");
-    static const uint64_t addresses[] = {0xff0, 0xfff, 0x1000, 0xfffff, UINT64_MAX, UINT64_MAX - 3, 0x10000, 0x123};
+    static const uint64_t outside[] = {0xfc1, 0xfff, 0x1000, 0xffff, 0xfffff, UINT64_MAX, UINT64_MAX - 3, UINT64_MAX - 63};
     unsigned char bytes[64] = {0};
     int foreign = 0;
 
     (void)unused;
     for (unsigned i = 0; !atomic_load(&stop_all); i++) {
         size_t size = sizeof bytes;
-        (void)get(port, addresses[i % 8], bytes, &size);
+        refuse(get(port, outside[i % 8], bytes, &size), "read outside the registers");
         size = i % 4 == 0 ? SIZE_MAX : 3;
-        if (addresses[i % 8] != 0x10000)
-            (void)put(port, addresses[i % 8], bytes, &size);
-        (void)queue(stream, &foreign);
-        (void)get(&foreign, 0, bytes, &size);
+        refuse(put(port, outside[i % 8], bytes, &size), "write outside the registers");
+        size = SIZE_MAX;
+        refuse(get(port, i % 2 == 0 ? 0x100 : 0x10000, bytes, &size), "read of everything");
+        size = 3;
+        refuse(put(port, register_address("Width"), bytes, &size), "write of part of a register");
+        size = 8;
+        refuse(put(port, register_address("Width"), bytes, &size), "write of more than a register");
+        refuse(queue(stream, &foreign), "queue of a foreign buffer");
+        refuse(get(&foreign, 0, bytes, &size), "read of a foreign port");
         (void)kill_event(new_buffer_event);
         usleep(700);
     }

@@ -61,6 +61,7 @@ def edges_before_the_start_are_lost(rig: Rig) -> None:
     """A start shows nothing that was triggered before; the full ring refuses and never blocks."""
     with rig.fed() as (camera, feed):
         camera.stop()
+        stopped_ns = time.monotonic_ns()
         assert not feed.acquiring
         pushed = [feed.push(grey(9), 9) for _ in range(feed.slots + 3)]
         same(pushed, [True] * feed.slots + [False] * 3)
@@ -71,6 +72,9 @@ def edges_before_the_start_are_lost(rig: Rig) -> None:
         nodes = camera.remote_device.node_map
         same((nodes.CounterValue.value, nodes.TriggerMissedCount.value), (0, 0))
         same(feed.edges_lost, feed.slots)
+        feed.push(grey(8), 8, edge_ns=stopped_ns)
+        nothing_comes(camera)
+        same((nodes.CounterValue.value, feed.edges_lost), (0, feed.slots + 1), "an edge stamped before the start")
         feed.push(grey(1), 1)
         frame = take(camera)
         same((frame["id"], frame["pixel"]), (1, 1))
