@@ -198,6 +198,7 @@ class Gate:
         self._missed_seen = self._tracker.counters.missed_triggers
         self._code, self.text = ErrorCode.NONE, ""
         self._apply(now_ns, self._tracker.arm(now_ns, baseline))
+        self._image.clear_verdicts()  # an old PASS must not answer for a number that comes again
         self._note(Armed(epoch=self.settings.epoch, baseline=baseline, utc_ns=time.time_ns()))
         self._link.send(LineReset(epoch=self.settings.epoch, armed=True))
 

@@ -165,7 +165,7 @@ class Journal:
 
     @property
     def has_room(self) -> bool:
-        """Whether a record that needs the disk's full promise (a PASS) can still be taken."""
+        """Whether there is room for more than closing records; a single large one may not fit all the same."""
         return self._spare is not None or self._offset < self._size - self._reserve
 
     @property

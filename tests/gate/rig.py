@@ -48,7 +48,7 @@ simulated = true
 [line]
 pulses_per_mm = 10
 min_pitch_mm = 20
-max_speed_mm_s = 100
+max_speed_mm_s = 10
 travel_mm = 2000
 gate_window_mm = 20
 deadline_ms = {deadline_ms}
@@ -137,7 +137,7 @@ class Plc:
             self._reader.connect()
         answer = self._reader.read_input_registers(0, count=80)
         assert not answer.isError(), answer
-        return answer.registers
+        return list(answer.registers)
 
     def state(self) -> int:
         """Input register 4."""
@@ -220,18 +220,21 @@ class GateRig:
             stderr=subprocess.PIPE,
             text=True,
         )
-        until(
-            lambda: self.gate_row.incarnation > incarnation
-            and self.gate_row.get(GateCounter.STATION_STATE) == StationState.READY,
-            "the gate is never Ready",
-        )
+        until(lambda: self._is_ready(self.process, incarnation), "the gate is never Ready")
         return self
+
+    def _is_ready(self, process: subprocess.Popen[str] | None, incarnation: int) -> bool:
+        assert process is not None
+        assert process.poll() is None, self.gate_row.text
+        fresh = self.gate_row.incarnation > incarnation
+        return fresh and self.gate_row.get(GateCounter.STATION_STATE) == StationState.READY
 
     def kill(self) -> None:
         """Kill -9."""
         assert self.process is not None
         self.process.kill()
-        self.process.communicate()
+        if self.process.stderr is not None and not self.process.stderr.closed:
+            self.process.communicate()
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
@@ -255,7 +258,7 @@ class GateRig:
         """End everything that this rig made."""
         for client in self._clients:
             client.close()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None:
             self.kill()
         self._stop.set()
         self._beater.join()

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
-from inspection.board import GateCounter, ProcessState
+from inspection.board import Board, GateCounter, ProcessState
+from inspection.config import load_config
 from inspection.gates.registers import Control, Input, Status
 from inspection.journal import verify
 from inspection.journal_records import (
@@ -287,18 +288,12 @@ def test_gate_that_stood_still_passes_nothing_that_was_open(rig: GateRig) -> Non
     with rig.stopped():
         rig.judge(part, Outcome.PASS)  # waits in the link when the gate wakes up
         woke = rig.gate_row.heartbeat_ns
-        until(lambda: rig.gate_row.age_ns(_now_ns()) > 300_000_000, "time stands still")
+        until(lambda: rig.gate_row.age_ns(time.monotonic_ns()) > 300_000_000, "time stands still")
         assert rig.gate_row.heartbeat_ns == woke
     until(lambda: plc.outcome(1) is not None, "the part has no outcome")
     assert plc.outcome(1) is Outcome.NOT_INSPECTED
     events = [r.kind for r in rig.records(LineEvent) if isinstance(r, LineEvent)]
     assert "frozen" in events
-
-
-def _now_ns() -> int:
-    import time
-
-    return time.monotonic_ns()
 
 
 def test_sigterm_closes_open_parts_syncs_and_exits_zero(rig: GateRig) -> None:
@@ -312,14 +307,11 @@ def test_sigterm_closes_open_parts_syncs_and_exits_zero(rig: GateRig) -> None:
     assert verify(rig.config.journal_dir).torn_bytes == 0
 
 
-def test_port_in_use_is_one_sentence_and_exit_3(make_rig: Callable[..., GateRig], rig: GateRig) -> None:
+def test_port_in_use_is_one_sentence_and_exit_3(rig: GateRig) -> None:
     fd = rig.link.fileno()
     text = rig.path.read_text(encoding="utf-8").replace("port = 0", f"port = {rig.port}")
     other = rig.folder / "other.toml"
     other.write_text(text.replace(str(rig.folder / "data"), str(rig.folder / "data2")), encoding="utf-8")
-    from inspection.board import Board
-    from inspection.config import load_config
-
     config = load_config(other)
     config.shm_dir.mkdir()
     board = Board.create(config.board_path, config.board_rows())
@@ -332,7 +324,7 @@ def test_port_in_use_is_one_sentence_and_exit_3(make_rig: Callable[..., GateRig]
         check=False,
     )
     board.close()
-    os.unlink(config.board_path)
+    config.board_path.unlink()
     config.shm_dir.rmdir()
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
