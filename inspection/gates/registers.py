@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 
-from inspection.counting import SEQ_COUNT, previous_seq, seq_distance
+from inspection.counting import previous_seq
 from inspection.types import Outcome, StationState
 
 MAP_VERSION = 1
@@ -153,8 +153,6 @@ class RegisterImage:
     def publish(self, seq: int, outcome: Outcome) -> None:
         """Announce one outcome: payload, then check, then newest_seq, so that no reader trusts half of it."""
         at = _verdict_slot(seq)
-        if self._overwrites_unread(at):
-            self.status(Status.RING_OVERRUN, on=True)
         self.store(at + 2, outcome)
         self.store(at + 1, self._epoch)
         self.store(at, seq)
@@ -172,11 +170,6 @@ class RegisterImage:
         self.store(Input.OLDEST_SEQ, 0)
         for address in range(VERDICT_RING_AT, INPUT_COUNT):
             self.store(address, 0)
-
-    def _overwrites_unread(self, at: int) -> bool:
-        """Whether the slot holds a verdict not acknowledged yet; a PLC that leaves ack_seq 0 never says."""
-        old, acknowledged = self._input[at], self._holding[Holding.ACK_SEQ]
-        return bool(old and acknowledged) and seq_distance(acknowledged, old) > SEQ_COUNT // 2
 
     def _oldest_seq(self, newest: int) -> int:
         """The oldest number that the ring still holds in an unbroken run back from `newest`."""

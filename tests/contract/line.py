@@ -118,7 +118,7 @@ class Line:
         station.history.arming += 1
         self._apply(call, station.tracker.arm(self.now_ns, baseline))
         station.image.clear_verdicts()
-        station.unread.clear()
+        self._note_overrun(station)
         station.armed = True
         station.last_number = self.plc.newest
 
@@ -346,9 +346,11 @@ class Line:
             slot = read_slot(words, life.number)
             assert slot == (on_wire(life.number), station.epoch, station.published[index][0].name)
             assert words[10] == on_wire(station.history.lives[station.unread[-1]].number)
-        assert bool(words[2] & 1 << 9) <= (len(station.unread) > 15 or station.image.overrun)
-        if len(station.unread) > 15:
-            station.image.overrun = True
+        self._note_overrun(station)
+
+    @staticmethod
+    def _note_overrun(station: Station) -> None:
+        station.image.overrun = station.image.overrun or len(station.unread) > 15
         station.unread.clear()
 
     # --- what the belt saw

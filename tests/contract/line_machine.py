@@ -77,6 +77,7 @@ class LineMachine(RuleBasedStateMachine):
     def parts_wait_behind_an_open_one(self, outcomes: list[Outcome], then: Outcome, gap: int) -> None:
         """Later parts are decided first, one of them twice; their records reach the disk before the first."""
         self._be_armed()
+        self.line.run(DEADLINE_MS)  # nothing older is open
         for _ in range(1 + len(outcomes)):
             self.line.run(MIN_PITCH + gap)
             self.line.trigger()
@@ -128,12 +129,13 @@ class LineMachine(RuleBasedStateMachine):
         back=st.integers(0, 2),
         off_ns=st.sampled_from([-1, 0, 0, 1]),
         deed=st.sampled_from(["judge", "sync", "both", "tick"]),
+        outcome=st.sampled_from([Outcome.PASS, Outcome.REJECT]),
     )
-    def something_happens_at_the_deadline(self, back: int, off_ns: int, deed: str) -> None:
+    def something_happens_at_the_deadline(self, back: int, off_ns: int, deed: str, outcome: Outcome) -> None:
         index = self._index(back)
         self.line.run_until(self.line.lives()[index].deadline_ns + off_ns)
         if deed in ("judge", "both"):
-            self.line.judge(index, Outcome.PASS)
+            self.line.judge(index, outcome)
         if deed in ("sync", "both"):
             self.line.sync()
         if deed == "tick":
@@ -168,6 +170,7 @@ class LineMachine(RuleBasedStateMachine):
 
     @rule(jump=st.sampled_from([-40, -3, -2, -1, 15, 16, 500]), armed_at_once=st.booleans())
     def trigger_number_jumps(self, jump: int, armed_at_once: bool) -> None:
+        self.line.read_triggers()  # a PLC that takes back numbers which nobody has read yet is out of contract
         self.line.plc.newest = max(0, self.line.plc.newest + jump)
         self.line.write_plc()
         self.line.read_triggers()

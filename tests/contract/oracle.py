@@ -24,7 +24,7 @@ class Said:
     trusted: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class Life:
     """One part, from the call in which its trigger arrived."""
 
