@@ -25,7 +25,7 @@ TEST_SEEDS = range(3_000_000, 4_000_000)  # figures in a card come from here
 TEACHABLE = 5.0
 """Detectability under which a defect is not taught: below Rose's criterion a label is only noise."""
 SMALL_RANGE_PX = (4.0, 14.0)
-CROWD = (4, 9)  # defects on a dense picture
+CROWD = (6, 12)  # defects on a dense picture
 
 
 def write_rendered(
@@ -38,9 +38,10 @@ def write_rendered(
 ) -> Path:
     """Draw `pictures` detector views into `folder` and return its COCO file.
 
-    Each `PICTURES_PER_SEED` have a renderer of their own (texture, light). `dense` is for teaching: three pictures
-    in four carry many defects, and every third seed only small ones (one defect a picture taught almost nothing
-    in the same time). Pictures with a defect below `TEACHABLE` are left out. Complete already: nothing is drawn.
+    Each `PICTURES_PER_SEED` have a renderer of their own (texture, light). `dense` is for teaching: three
+    pictures in four carry many defects, and every third seed only small ones (one defect a picture taught
+    almost nothing in the same time). Pictures with a defect below `TEACHABLE` are left out. Complete already:
+    nothing is drawn.
     """
     target = folder / "coco.json"
     if target.is_file():

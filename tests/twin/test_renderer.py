@@ -86,11 +86,7 @@ def test_sizes_are_log_uniform_from_4_to_60_px(defective: PartRenderer):
     assert sizes.min() >= 3
     thirds = np.log(SIZE_RANGE_PX[1] / SIZE_RANGE_PX[0]) / 3
     edges = SIZE_RANGE_PX[0] * np.exp(thirds * np.arange(1, 3))
-    shares = [
-        np.mean(sizes < edges[0]),
-        np.mean((sizes >= edges[0]) & (sizes < edges[1])),
-        np.mean(sizes >= edges[1]),
-    ]
+    shares = np.bincount(np.searchsorted(edges, sizes, side="right"), minlength=3) / sizes.size
     assert all(0.23 < share < 0.45 for share in shares), shares
 
 
@@ -109,7 +105,7 @@ def test_the_limit_excludes_some_but_at_most_15_percent_of_the_defective_parts(d
 
 
 def test_detectability_follows_from_the_pixels(defective: PartRenderer):
-    """Measured on the noisy frames: a matched filter with the shape separates bad from good by about that much."""
+    """Measured on the noisy frames: a matched filter separates bad from good by about that much."""
     clean = PartRenderer(seed=12, views=2, defective_share=0.0)
     ratios = []
     for part in range(60):
