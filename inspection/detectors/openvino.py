@@ -3,13 +3,17 @@
 
 The THROUGHPUT hint makes as many streams as threads; a request carries one view and lanes run side by side.
 On a CPU that equals or beats batches (nothing is gained from sharing weights that lie in cache) and keeps
-each view's latency its own. Per frame the caller pays one copy into a preallocated tensor.
+each view's latency its own. Per frame there is one copy, into a preallocated tensor.
+
+Each lane has a thread that starts its request and waits. OpenVINO's callbacks will not do: its Python binding
+does not call them when an inference fails, so a fault would look like a hang.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,8 +30,8 @@ from inspection.detectors.base import (
     RowDecoder,
     View,
 )
-from inspection.pixels import Letterbox, with_channels
-from inspection.types import StationFault
+from inspection.pixels import with_channels
+from inspection.types import Finding, StationFault
 from weights.bundle import Bundle
 from weights.card import Card
 
@@ -35,16 +39,13 @@ _WARM_UP_ROUNDS = 2
 
 
 class _Lane:
-    """One infer request with its own input memory; belongs to OpenVINO between start and answer."""
+    """One infer request with its own input memory."""
 
     def __init__(self, request: ov.InferRequest, shape: list[int], planar: bool) -> None:
         self.request = request
         self.memory = np.zeros(shape, np.uint8)
         self.picture = self.memory[0, 0] if planar else self.memory[0]  # (h, w) or (h, w, 3)
         request.set_input_tensor(ov.Tensor(self.memory, shared_memory=True))
-        self.view: View | None = None
-        self.box: Letterbox | None = None
-        self.done: Callable[[BatchResult], None] | None = None
 
 
 class OpenVinoDetector:
@@ -79,8 +80,14 @@ class OpenVinoDetector:
                 for _ in range(parallel or threads)
             ]
         except RuntimeError as e:
-            raise StationFault(f"OpenVINO cannot run the model of {bundle.path}: {_first_line(e)}.") from e
-        self._idle = deque(self._lanes)
+            raise StationFault(f"OpenVINO cannot run the model of {bundle.path}: {_last_line(e)}.") from e
+        self._work: queue.SimpleQueue[tuple[View, Callable[[BatchResult], None]] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"openvino-lane-{i}", daemon=True)
+            for i, lane in enumerate(self._lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
         self.info = DetectorInfo(
             name=card.name,
             runtime=f"openvino {ov.__version__.split('-')[0]}",
@@ -101,55 +108,42 @@ class OpenVinoDetector:
             try:
                 lane.request.infer()
             except RuntimeError as e:
-                raise StationFault(f"OpenVINO fails on an empty picture: {_first_line(e)}.") from e
+                raise StationFault(f"OpenVINO fails on an empty picture: {_last_line(e)}.") from e
             rows = _rows(lane.request)
             if rows.ndim != 2 or not np.isfinite(rows).all():
                 raise StationFault(f"The model of bundle {self.info.bundle_sha256[:12]} returns nonsense.")
         return time.monotonic_ns() - started_ns
 
     def submit(self, batch: Sequence[View], done: Callable[[BatchResult], None]) -> None:
-        """Copy the one view of the batch into an idle lane and start it."""
+        """Hand the one view of the batch to whichever lane is idle."""
         (view,) = batch
-        lane = self._idle.popleft()
-        lane.view, lane.done = view, done
-        try:
-            lane.box = self._boxes.of(view.pixels)
-            lane.box.apply(with_channels(view.pixels, self._channels), lane.picture)
-            # set anew each time: OpenVINO takes the callback out while it runs, and a request that is started
-            # from another thread just then would complete in silence
-            lane.request.set_callback(self._answered, lane)
-            lane.request.start_async()
-        except (RuntimeError, ValueError) as e:
-            self._answer(lane, BatchResult(fault=EngineFault(f"OpenVINO: {_first_line(e)}")))
+        self._work.put((view, done))
 
-    def _answered(self, lane: _Lane) -> None:
-        """Runs on OpenVINO's thread when a request ends, in whatever way."""
-        assert lane.view is not None  # noqa: S101 - set by submit before the start
-        assert lane.box is not None  # noqa: S101
-        try:
-            lane.request.wait()  # over already; raises what the inference raised
-            found = self._decoder.decode(_rows(lane.request), lane.box, lane.view)
-            result = BatchResult(findings=(found,))
-        except EngineFault as e:
-            result = BatchResult(fault=e)
-        except RuntimeError as e:
-            result = BatchResult(fault=EngineFault(f"OpenVINO: {_first_line(e)}"))
-        self._answer(lane, result)
-
-    def _answer(self, lane: _Lane, result: BatchResult) -> None:
-        done, lane.done, lane.view = lane.done, None, None
-        self._idle.append(lane)
-        if done is not None:
+    def _run(self, lane: _Lane) -> None:
+        """One lane's thread: it sleeps in `wait`, without the interpreter's lock, while OpenVINO computes."""
+        while (work := self._work.get()) is not None:
+            view, done = work
+            try:
+                result = BatchResult(findings=(self._look(lane, view),))
+            except EngineFault as e:
+                result = BatchResult(fault=e)
+            except Exception as e:  # noqa: BLE001 - top of a thread: whatever it is, the batch must be answered
+                result = BatchResult(fault=EngineFault(f"OpenVINO: {_last_line(e)}"))
             done(result)
 
+    def _look(self, lane: _Lane, view: View) -> tuple[Finding, ...]:
+        box = self._boxes.of(view.pixels)
+        box.apply(with_channels(view.pixels, self._channels), lane.picture)
+        lane.request.start_async()
+        lane.request.wait()
+        return self._decoder.decode(_rows(lane.request), box, view)
+
     def close(self) -> None:
-        """Wait for what is in flight and drop the requests."""
-        for lane in self._lanes:
-            try:
-                lane.request.wait()
-            except RuntimeError:
-                continue  # its fault was answered already
-        self._idle.clear()
+        """Finish what was submitted, end the threads, drop the requests."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
         self._lanes.clear()
         self._compiled = None
 
@@ -179,7 +173,7 @@ def _with_u8_input(model: Any, card: Card, planar: bool) -> Any:
     return steps.build()
 
 
-def _first_line(e: Exception) -> str:
+def _last_line(e: Exception) -> str:
     """OpenVINO's exceptions carry pages; the last line that says something is the cause."""
     lines = [line.strip() for line in str(e).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(e).__name__
