@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import QueuePool
 
 from inspection.records.migrations import HEAD, MIGRATIONS
 from inspection.types import StationFault
@@ -46,6 +47,8 @@ def open_reader(path: Path) -> Engine:
     """Read-only engine: can neither create nor change anything, and never waits for the writer."""
     engine = create_engine(
         "sqlite://",
+        # the URL looks like :memory:, whose default pool closes other threads' connections under their hands
+        poolclass=QueuePool,
         creator=lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2, check_same_thread=False),
     )
     _own_transactions(engine, "BEGIN")
