@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The fake beside the port: a camera without a driver, deterministic, for tests and for a machine without GenTL.
+"""The fake beside the port: a camera without a driver, deterministic, for tests and machines without GenTL.
 
-A `ScriptedDevice` is the thing with the plug; a `ScriptedCamera` is one opening of it. Frames are made when they
-are fetched: nothing waits, no thread runs. It keeps the same contract as a real camera (tests/cameras/contract).
+A `ScriptedDevice` is the thing with the plug; a `ScriptedCamera` is one opening of it. Frames are made when
+they are fetched: nothing waits, no thread runs. It keeps the contract of a real camera.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ class ScriptedNodes:
     def write(self, name: str, value: SettingValue) -> None:
         """Set it, within its range."""
         self._reach()
+        if not self.writable(name):
+            raise NodeRefused(f"{name} is locked while the camera acquires")
         low, high = _RANGES.get(name, (float("-inf"), float("inf")))
         if isinstance(value, int | float) and not low <= value <= high:
             raise NodeRefused(f"{name} must lie in {low:g}..{high:g}")

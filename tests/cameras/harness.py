@@ -99,7 +99,9 @@ class WorkerLine:
             "LINESIM_WIDTH": str(width),
             "LINESIM_HEIGHT": str(height),
         }
-        self.feed = Feed(self.config.shm_dir, serial, width, height, slots=32) if producer == "linesim" else None
+        self.feed = (
+            Feed(self.config.shm_dir, serial, width, height, slots=32) if producer == "linesim" else None
+        )
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:

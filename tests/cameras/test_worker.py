@@ -56,7 +56,12 @@ def test_incomplete_frame_is_a_named_fault(line: WorkerLine) -> None:
 
 
 def test_books_close_over_every_kind_of_loss(line: WorkerLine) -> None:
-    flags = {3: "drop", 4: "drop", 6: "incomplete", 11: "drop"}  # the last one leaves no later id to show its hole
+    flags = {
+        3: "drop",
+        4: "drop",
+        6: "incomplete",
+        11: "drop",
+    }  # the last one leaves no later id to show its hole
     for i in range(12):
         line.push(i, i, **({flags[i]: True} if i in flags else {}))
         if i not in flags:
