@@ -11,6 +11,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
+# Files that a source distribution must carry.
+DEPENDS = [str(path.relative_to(HERE)) for path in sorted((HERE / "cameras/simulator/producer").glob("*.[ch]"))]
 
 
 class BuildProducer(build_ext):
@@ -36,6 +38,6 @@ class BuildProducer(build_ext):
 
 
 setup(
-    ext_modules=[Extension("cameras.simulator.linesim", sources=[])],
+    ext_modules=[Extension("cameras.simulator.linesim", sources=[], depends=DEPENDS)],
     cmdclass={"build_ext": BuildProducer},
 )

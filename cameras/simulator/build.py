@@ -88,6 +88,8 @@ def build(out_dir: Path | str | None = None, sanitize: str | None = None) -> Pat
     `sanitize` is a list for the compiler, such as "address,undefined"; its output goes to a folder of its own
     unless `out_dir` says otherwise. Raises StationFault when there is no compiler or it fails.
     """
+    if not SOURCES.is_dir():
+        return producer_path()  # an installed wheel brings the producer and not its sources
     compiler = os.environ.get("CC") or "cc"
     folder = Path(out_dir) if out_dir is not None else DEFAULT_OUT
     if out_dir is None and sanitize:

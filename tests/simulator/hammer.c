@@ -17,6 +17,21 @@
 #define BUFFER_BYTES (64 * 48 * 4)
 
 typedef int32_t (*call)();
+typedef int32_t (*read_call)(void *, uint64_t, void *, size_t *);
+typedef int32_t (*write_call)(void *, uint64_t, const void *, size_t *);
+typedef int32_t (*handle_call)(void *);
+typedef int32_t (*pair_call)(void *, void *);
+typedef int32_t (*event_call)(void *, void *, size_t *, uint64_t);
+typedef int32_t (*buffer_info_call)(void *, void *, int32_t, int32_t *, void *, size_t *);
+typedef int32_t (*start_call)(void *, int32_t, uint64_t);
+typedef int32_t (*flag_call)(void *, int32_t);
+typedef int32_t (*list_call)(void *, unsigned char *, uint64_t);
+typedef int32_t (*open_call)(void *, const char *, void **);
+typedef int32_t (*open_device_call)(void *, const char *, int32_t, void **);
+typedef int32_t (*register_event_call)(void *, int32_t, void **);
+typedef int32_t (*announce_call)(void *, size_t, void *, void **);
+typedef int32_t (*child_call)(void *, void **);
+typedef int32_t (*root_call)(void **);
 
 static void *producer;
 static void *device;
@@ -60,7 +75,7 @@ static void write_u32(const char *name, uint32_t value)
 {
     size_t size = sizeof value;
 
-    (void)((int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort"))(
+    (void)((write_call)function("GCWritePort"))(
         port, register_address(name), &value, &size);
 }
 
@@ -68,16 +83,15 @@ static void write_f64(const char *name, double value)
 {
     size_t size = sizeof value;
 
-    (void)((int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort"))(
+    (void)((write_call)function("GCWritePort"))(
         port, register_address(name), &value, &size);
 }
 
 static void *fetch(void *unused)
 {
-    int32_t (*get)(void *, void *, size_t *, uint64_t) = (int32_t(*)(void *, void *, size_t *, uint64_t))function("EventGetData");
-    int32_t (*queue)(void *, void *) = (int32_t(*)(void *, void *))function("DSQueueBuffer");
-    int32_t (*info)(void *, void *, int32_t, int32_t *, void *, size_t *) =
-        (int32_t(*)(void *, void *, int32_t, int32_t *, void *, size_t *))function("DSGetBufferInfo");
+    event_call get = (event_call)function("EventGetData");
+    pair_call queue = (pair_call)function("DSQueueBuffer");
+    buffer_info_call info = (buffer_info_call)function("DSGetBufferInfo");
 
     (void)unused;
     while (!atomic_load(&stop_all)) {
@@ -97,7 +111,7 @@ static void *fetch(void *unused)
 
 static void *poke(void *unused)
 {
-    int32_t (*get)(void *, uint64_t, void *, size_t *) = (int32_t(*)(void *, uint64_t, void *, size_t *))function("GCReadPort");
+    read_call get = (read_call)function("GCReadPort");
     unsigned char all[4096];
 
     (void)unused;
@@ -118,9 +132,9 @@ static void *poke(void *unused)
 
 static void *restart(void *unused)
 {
-    int32_t (*start)(void *, int32_t, uint64_t) = (int32_t(*)(void *, int32_t, uint64_t))function("DSStartAcquisition");
-    int32_t (*stop)(void *, int32_t) = (int32_t(*)(void *, int32_t))function("DSStopAcquisition");
-    int32_t (*flush)(void *, int32_t) = (int32_t(*)(void *, int32_t))function("DSFlushQueue");
+    start_call start = (start_call)function("DSStartAcquisition");
+    flag_call stop = (flag_call)function("DSStopAcquisition");
+    flag_call flush = (flag_call)function("DSFlushQueue");
 
     (void)unused;
     while (!atomic_load(&stop_all)) {
@@ -136,12 +150,13 @@ static void *restart(void *unused)
 
 static void *misuse(void *unused)
 {
-    int32_t (*get)(void *, uint64_t, void *, size_t *) = (int32_t(*)(void *, uint64_t, void *, size_t *))function("GCReadPort");
-    int32_t (*put)(void *, uint64_t, const void *, size_t *) =
-        (int32_t(*)(void *, uint64_t, const void *, size_t *))function("GCWritePort");
-    int32_t (*kill_event)(void *) = (int32_t(*)(void *))function("EventKill");
-    int32_t (*queue)(void *, void *) = (int32_t(*)(void *, void *))function("DSQueueBuffer");
-    static const uint64_t outside[] = {0xfc1, 0xfff, 0x1000, 0xffff, 0xfffff, UINT64_MAX, UINT64_MAX - 3, UINT64_MAX - 63};
+    read_call get = (read_call)function("GCReadPort");
+    write_call put = (write_call)function("GCWritePort");
+    handle_call kill_event = (handle_call)function("EventKill");
+    pair_call queue = (pair_call)function("DSQueueBuffer");
+    static const uint64_t outside[] = {
+        0xfc1, 0xfff, 0x1000, 0xffff, 0xfffff, UINT64_MAX, UINT64_MAX - 3, UINT64_MAX - 63,
+    };
     unsigned char bytes[64] = {0};
     int foreign = 0;
 
@@ -199,18 +214,18 @@ static void open_all(void)
     unsigned char changed;
 
     check(function("GCInitLib")(), "GCInitLib");
-    check(((int32_t(*)(void **))function("TLOpen"))(&system), "TLOpen");
-    check(((int32_t(*)(void *, unsigned char *, uint64_t))function("TLUpdateInterfaceList"))(system, &changed, 0), "TL list");
-    check(((int32_t(*)(void *, const char *, void **))function("TLOpenInterface"))(system, "LineSimIF", &interface), "IF");
-    check(((int32_t(*)(void *, unsigned char *, uint64_t))function("IFUpdateDeviceList"))(interface, &changed, 0), "list");
-    check(((int32_t(*)(void *, const char *, int32_t, void **))function("IFOpenDevice"))(interface, "linesim-LS0001", 3, &device),
+    check(((root_call)function("TLOpen"))(&system), "TLOpen");
+    check(((list_call)function("TLUpdateInterfaceList"))(system, &changed, 0), "TL list");
+    check(((open_call)function("TLOpenInterface"))(system, "LineSimIF", &interface), "IF");
+    check(((list_call)function("IFUpdateDeviceList"))(interface, &changed, 0), "list");
+    check(((open_device_call)function("IFOpenDevice"))(interface, "linesim-LS0001", 3, &device),
           "device");
-    check(((int32_t(*)(void *, void **))function("DevGetPort"))(device, &port), "port");
-    check(((int32_t(*)(void *, const char *, void **))function("DevOpenDataStream"))(device, "Stream0", &stream), "stream");
-    check(((int32_t(*)(void *, int32_t, void **))function("GCRegisterEvent"))(stream, 1, &new_buffer_event), "event");
+    check(((child_call)function("DevGetPort"))(device, &port), "port");
+    check(((open_call)function("DevOpenDataStream"))(device, "Stream0", &stream), "stream");
+    check(((register_event_call)function("GCRegisterEvent"))(stream, 1, &new_buffer_event), "event");
     for (int i = 0; i < BUFFERS; i++) {
         void *buffer;
-        check(((int32_t(*)(void *, size_t, void *, void **))function("DSAllocAndAnnounceBuffer"))(
+        check(((announce_call)function("DSAllocAndAnnounceBuffer"))(
                   stream, BUFFER_BYTES, NULL, &buffer),
               "announce");
     }
@@ -239,8 +254,8 @@ int main(int argc, char **argv)
         for (int i = 0; i < 4; i++)
             pthread_join(threads[i], NULL);
         if (round == 0) {
-            check(((int32_t(*)(void *))function("DSClose"))(stream), "DSClose");
-            check(((int32_t(*)(void *))function("DevClose"))(device), "DevClose");
+            check(((handle_call)function("DSClose"))(stream), "DSClose");
+            check(((handle_call)function("DevClose"))(device), "DevClose");
         }
         /* The second round leaves everything open: closing the library must do. */
         check(function("GCCloseLib")(), "GCCloseLib");

@@ -74,7 +74,9 @@ def edges_before_the_start_are_lost(rig: Rig) -> None:
         same(feed.edges_lost, feed.slots)
         feed.push(grey(8), 8, edge_ns=stopped_ns)
         nothing_comes(camera)
-        same((nodes.CounterValue.value, feed.edges_lost), (0, feed.slots + 1), "an edge stamped before the start")
+        same(
+            (nodes.CounterValue.value, feed.edges_lost), (0, feed.slots + 1), "an edge stamped before the start"
+        )
         feed.push(grey(1), 1)
         frame = take(camera)
         same((frame["id"], frame["pixel"]), (1, 1))

@@ -121,6 +121,25 @@ def test_impossible_environment_is_named(child: Child, producer: Path, line_dir:
         assert f"{name}={value} must be a whole number" in err
 
 
+def test_camera_without_a_folder_is_locked_for_the_user(child: Child, producer: Path) -> None:
+    code = """
+import os, sys
+from harvesters.core import Harvester
+h = Harvester(); h.add_file(sys.argv[1]); h.update()
+a = h.create({"serial_number": "LS0016"})
+a.start(); print(a.fetch(timeout=5).module.frame_id)
+print(os.path.exists(f"/dev/shm/linesim-{os.getuid()}-LS0016.lock"))
+a.destroy(); h.reset()
+"""
+    out, err = child(code, str(producer), LINESIM_DIR="", LINESIM_CAMERAS="16").communicate(timeout=60)
+    assert out.split() == ["1", "True"], err
+
+
+def test_missing_folder_is_named(child: Child, producer: Path, line_dir: Path) -> None:
+    answer = child(OPEN, str(producer), str(line_dir / "gone")).communicate(timeout=60)[0].splitlines()
+    assert "LS0001.lock: No such file or directory" in answer[-1]
+
+
 def test_feed_never_waits_and_counts_what_it_refuses(line_dir: Path) -> None:
     with Feed(line_dir, "LS0007", 64, 48, slots=4) as feed:
         assert [feed.push(_grey(i), i) for i in range(6)] == [True] * 4 + [False] * 2

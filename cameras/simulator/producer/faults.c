@@ -47,7 +47,7 @@ bool fault_lost(struct camera *camera)
     return camera->lost_by_command;
 }
 
-/* The node counts down; of the feed's requests the camera counts up what it has done, so neither writes the other's word. */
+/* The node counts down. Of the feed's requests the camera counts what it has done: neither writes the other's word. */
 static bool take_one(struct camera *camera, uint32_t address, const _Atomic uint64_t *requested, _Atomic uint64_t *done)
 {
     uint32_t left = register_u32(camera, address);

@@ -36,7 +36,7 @@ static void detach(struct feed *feed)
 
 void feed_close(struct camera *camera)
 {
-    if (camera->feed.header != NULL)
+    if (camera->feed.header != NULL && camera->open)
         atomic_store(&camera->feed.header->acquiring, 0);
     detach(&camera->feed);
     camera->feed.checked_ns = 0;
@@ -47,7 +47,8 @@ void feed_publish_state(struct camera *camera)
 {
     struct feed_header *header = camera->feed.header;
 
-    if (header == NULL)
+    /* Who only lists cameras attaches too, and must not speak for the process that has this one open. */
+    if (header == NULL || !camera->open)
         return;
     atomic_store(&header->camera_pid, (uint32_t)getpid());
     atomic_store(&header->acquiring, camera->acquiring && !camera->dead ? 1 : 0);
@@ -129,7 +130,8 @@ void feed_refresh(struct camera *camera)
     feed->device = (uint64_t)status.st_dev;
     feed->inode = (uint64_t)status.st_ino;
     if (!attach(camera, fd, &status)) {
-        fprintf(stderr, "linesim: %s is no feed of version %u, or is cut short: ignored\n", camera->feed_path, FEED_VERSION);
+        fprintf(stderr, "linesim: %s is no feed of version %u, or is cut short: ignored\n", camera->feed_path,
+                FEED_VERSION);
         close(fd);
     }
 }

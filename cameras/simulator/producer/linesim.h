@@ -203,7 +203,15 @@ uint64_t now_ns(void);
 struct timespec to_timespec(uint64_t ns);
 
 /* handles.c: which object a handle is; NULL for any other address or when the library is not initialised. */
-enum module_kind { MODULE_NONE, MODULE_SYSTEM, MODULE_INTERFACE, MODULE_DEVICE, MODULE_PORT, MODULE_STREAM, MODULE_BUFFER };
+enum module_kind {
+    MODULE_NONE,
+    MODULE_SYSTEM,
+    MODULE_INTERFACE,
+    MODULE_DEVICE,
+    MODULE_PORT,
+    MODULE_STREAM,
+    MODULE_BUFFER,
+};
 gc_error need_library(void);
 enum module_kind module_of(gc_handle handle, struct camera **camera);
 struct camera *camera_of_device(gc_handle handle);

@@ -106,7 +106,6 @@ static gc_error make_cameras(void)
         if (error != GC_OK)
             return error;
         pthread_mutex_lock(&camera->lock);
-        camera->lost_by_command = false;
         camera->dead = false;
         set_register_u32(camera, REG_WidthMax, width / 4 * 4);
         set_register_u32(camera, REG_HeightMax, height / 2 * 2);

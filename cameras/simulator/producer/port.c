@@ -140,7 +140,9 @@ static const char *file_name(const struct port *port)
 
 static void write_url(const struct port *port, char *text, size_t size)
 {
-    (void)snprintf(text, size, "Local:///%s;%llX;%zX", file_name(port), (unsigned long long)XML_ADDRESS, port->xml_size);
+    unsigned long long address = XML_ADDRESS;
+
+    (void)snprintf(text, size, "Local:///%s;%llX;%zX", file_name(port), address, port->xml_size);
 }
 
 GENTL_EXPORT GCGetPortURL(gc_handle handle, char *text, size_t *size)

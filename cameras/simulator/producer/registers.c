@@ -194,8 +194,10 @@ static gc_error check_value(const struct camera *camera, const struct register_e
     }
     /* A NaN fails both comparisons, and so is refused. */
     if (!(number >= entry->minimum && number <= entry->maximum))
-        return fail(GC_ERR_INVALID_VALUE, "%s: %g is outside %g to %g", entry->name, number, entry->minimum, entry->maximum);
-    if (entry->kind == KIND_INTEGER && entry->increment > 1 && (value - (uint32_t)entry->minimum) % entry->increment != 0)
+        return fail(GC_ERR_INVALID_VALUE, "%s: %g is outside %g to %g", entry->name, number, entry->minimum,
+                    entry->maximum);
+    bool stepped = entry->kind == KIND_INTEGER && entry->increment > 1;
+    if (stepped && (value - (uint32_t)entry->minimum) % entry->increment != 0)
         return fail(GC_ERR_INVALID_VALUE, "%s: %u is no step of %u", entry->name, value, entry->increment);
     if (!region_fits(camera, address, value))
         return fail(GC_ERR_INVALID_VALUE, "%s: %u does not fit", entry->name, value);
