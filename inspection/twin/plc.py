@@ -95,6 +95,7 @@ class PlcRun:
         self._say()
 
     def _cycle(self, now: int) -> None:
+        self._answer(now, readable=False)  # also where a time-out is noticed
         self._outputs = self.plc.scan(now)
         if self._stop_ns is not None:
             self._outputs[c.OUT_CONTROL] = 0
@@ -118,14 +119,14 @@ class PlcRun:
             readable, _, _ = select.select(watched, [], [], left / 1e9)
             if stdin in readable:
                 self._command(stdin)
-            if self._client.connected:
-                self._answer(time.monotonic_ns())
+            if self._client.fileno() in readable:
+                self._answer(time.monotonic_ns(), readable=True)
 
-    def _answer(self, now: int) -> None:
+    def _answer(self, now: int, *, readable: bool) -> None:
         try:
             answer = self._client.answer(now)
             if answer is None:
-                if self._client.idle:  # readable with nothing asked: the other side has closed
+                if readable and self._client.idle:  # with nothing asked: the other side has closed
                     self._client.close()
                     raise ModbusFault("the station closed the connection")
                 return

@@ -13,8 +13,8 @@ from inspection.twin.chance import frame_dropped, trigger_skipped, unit
 
 def plan(seed: int = 1, rate: float = 10.0, **other: float) -> BeltPlan:
     return BeltPlan(
-        seed=seed, rate_parts_per_s=rate, pitch_mm=100.0, min_pitch_mm=60.0, travel_mm=500.0, pulses_per_mm=20.0,
-        **other,  # type: ignore[arg-type]
+        seed=seed, rate_parts_per_s=rate, pitch_mm=100.0, min_pitch_mm=60.0, travel_mm=500.0,
+        pulses_per_mm=20.0, **other,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
