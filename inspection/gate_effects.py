@@ -33,7 +33,7 @@ class GateSettings:
 class Announcer:
     """Journal, then registers. A PASS goes out only with its record on disk, its mark written, and in time.
 
-    `published(outcome)` is called with what the registers really said.
+    `published(seq, outcome)` is called with what the registers really said.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Announcer:
         journal: Journal,
         link: Link,
         clock: Callable[[], int],
-        published: Callable[[Outcome], None],
+        published: Callable[[int, Outcome], None],
     ) -> None:
         self.unrecorded = 0  # outcomes that the journal could not take; none of them an announced PASS
         self.withheld = 0  # PASSes that the tracker gave out and the registers did not
@@ -123,7 +123,7 @@ class Announcer:
                 self._withhold(passed, Reason.DEADLINE_MISSED if late else Reason.JOURNAL_FAULT, at_ns)
         self._image.store(Input.LAST_MARGIN_MS, max(0, part.deadline_ns - at_ns) // 1_000_000)
         self._image.publish(part.seq, outcome)
-        self._published(outcome)
+        self._published(part.seq, outcome)
         if effect.outcome is not Outcome.PASS:
             fault = self.append(mark)
         return fault

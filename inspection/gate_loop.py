@@ -104,7 +104,7 @@ class Gate:
             self._take_triggers(now_ns, holding)
         for seen in self.desk.dispositions.read(holding):
             if seen.disposition is not None:
-                self._line_stop.disposition(seen.disposition)
+                self._line_stop.disposition(seen.seq, seen.disposition)
                 self._note(
                     DispositionRecord(
                         epoch=self.settings.epoch,

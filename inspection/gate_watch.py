@@ -6,6 +6,7 @@ All of it is told the time; nothing here reads a clock.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,6 +19,7 @@ from inspection.types import Disposition, Outcome, Reason
 CAMERA_STALE_NS = 200_000_000
 INSPECTOR_STALE_NS = 150_000_000
 FROZEN_AFTER_NS = 200_000_000
+_REMEMBERED = 64
 
 
 class ErrorCode(IntEnum):
@@ -125,10 +127,12 @@ class LineStop:
         """`consecutive_rejects`: so many REJECTs without a PASS between them ask for a stop; 0 never does."""
         self._limit = consecutive_rejects
         self._rejects = 0
+        self._outcomes: deque[tuple[int, Outcome]] = deque(maxlen=_REMEMBERED)  # newest last
         self.bits = Status(0)
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, seq: int, outcome: Outcome) -> None:
         """A published outcome. NOT_INSPECTED says nothing about the product and neither counts nor clears."""
+        self._outcomes.append((seq, outcome))
         if outcome is Outcome.PASS:
             self._rejects = 0
         elif outcome is Outcome.REJECT:
@@ -136,9 +140,11 @@ class LineStop:
             if self._limit and self._rejects >= self._limit:
                 self.bits |= Status.LINE_STOP_REQUEST | Status.CONSECUTIVE_REJECTS
 
-    def disposition(self, disposition: Disposition) -> None:
-        """What the gate did: a reject that was not confirmed at the bin asks for a stop."""
-        if disposition is Disposition.MISMATCH:
+    def disposition(self, seq: int, disposition: Disposition) -> None:
+        """What the gate did: a reject not confirmed, or a part passed without a PASS, asks for a stop."""
+        known = next((outcome for other, outcome in reversed(self._outcomes) if other == seq), None)
+        passed_without = disposition is Disposition.PASSED and known is not Outcome.PASS
+        if disposition is Disposition.MISMATCH or passed_without:
             self.bits |= Status.LINE_STOP_REQUEST | Status.REJECT_CONFIRM_FAULT
 
     def acknowledge(self) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -347,3 +348,33 @@ def test_started_record_says_what_the_run_rests_on(rig: GateRig) -> None:
     assert started.epoch == rig.gate_row.get(GateCounter.EPOCH)
     assert started.recipe_sha256 == RECIPE.sha256
     assert started.station == "test"
+
+
+def test_disk_that_fails_stops_pass_until_reset_finds_it_working(rig: GateRig) -> None:
+    plc = rig.plc()
+    plc.arm()
+    plc.trigger(1, 1000)
+    part = rig.part(1)
+    assert rig.process is not None
+    # the kernel refuses every further write of this process: no patch, no port
+    none = (4096, resource.RLIM_INFINITY)
+    before = resource.prlimit(rig.process.pid, resource.RLIMIT_FSIZE, none)
+    rig.judge(part, Outcome.PASS)
+    until(lambda: plc.outcome(1) is not None, "the part has no outcome")
+    assert plc.outcome(1) is Outcome.NOT_INSPECTED
+    image = plc.read()
+    assert (image[Input.STATE], image[Input.ERROR_CODE]) == (StationState.ERROR, 1)
+    plc.set(CONTROL=Control.RESET_ERROR)
+    assert plc.state() == StationState.ERROR  # the disk still refuses
+    resource.prlimit(rig.process.pid, resource.RLIMIT_FSIZE, before)
+    plc.set(CONTROL=0)
+    plc.set(CONTROL=Control.RESET_ERROR)
+    until(lambda: plc.state() == StationState.READY, "reset does not lead to Ready")
+    plc.arm()
+    plc.trigger(2, 2000)
+    rig.judge(rig.part(2), Outcome.PASS)
+    until(lambda: plc.outcome(2) is Outcome.PASS, "the part does not pass")
+    assert rig.terminate() == 0
+    assert verify(rig.config.journal_dir).torn_bytes == 0
+    last = verdicts(rig)[1][-1]
+    assert (last.outcome, last.reasons) == (Outcome.NOT_INSPECTED, (Reason.JOURNAL_FAULT,))
