@@ -28,7 +28,8 @@ from cameras.pfnc import bytes_per_frame, code_of
 from cameras.ring import Ring
 from inspection.board import Board, CameraCounter, ProcessState, Row
 from inspection.config import CameraTable, StationConfig, load_config
-from inspection.messages import FrameFault, FrameReady, Link
+from inspection.link import Link
+from inspection.messages import FrameFault, FrameReady
 from inspection.recipe import HealthLimits, load_recipe
 from inspection.types import FrameRef, Reason, StationFault
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from inspection.board import Board, ProcessState, Row
 from inspection.config import StationConfig, load_config
-from inspection.messages import Link
+from inspection.link import Link
 from inspection.types import StationFault
 
 EXIT_FAULT = 3

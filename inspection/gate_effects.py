@@ -12,7 +12,8 @@ from inspection.gate_records import closed_as, verdict_record
 from inspection.gates.registers import Input, RegisterImage
 from inspection.journal import Journal, JournalFault
 from inspection.journal_records import BundleInUse, PartOpened, Published, Record, VerdictRecord
-from inspection.messages import Link, PartClosed, PartTriggered
+from inspection.link import Link
+from inspection.messages import PartClosed, PartTriggered
 from inspection.tracker import Close, Effect, JournalVerdict, Open, Publish
 from inspection.types import Outcome, Reason
 

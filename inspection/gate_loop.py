@@ -29,7 +29,8 @@ from inspection.journal_records import (
     PartIdentified,
     Record,
 )
-from inspection.messages import ExposureDone, LineReset, Link, PartJudged
+from inspection.link import Link
+from inspection.messages import ExposureDone, LineReset, PartJudged
 from inspection.states import Event, StateMachine
 from inspection.tracker import (
     VERDICT_RING_HOLDS,

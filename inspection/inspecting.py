@@ -25,12 +25,12 @@ from cameras.ring import StaleLease
 from inspection.board import InspectorCounter, ProcessState, Row
 from inspection.detectors.base import BatchResult, Detector, EngineFault, View
 from inspection.judging import Batch, Effect, Exposed, Judged, Judging, Release
+from inspection.link import Link
 from inspection.messages import (
     ExposureDone,
     FrameFault,
     FrameReady,
     LineReset,
-    Link,
     PartClosed,
     PartJudged,
     PartTriggered,

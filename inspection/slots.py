@@ -18,7 +18,8 @@ from cameras.ring import Ring, SlotState, StaleLease
 from inspection.config import CameraTable
 from inspection.detectors.base import View
 from inspection.judging import Release
-from inspection.messages import ImageHandOver, Link
+from inspection.link import Link
+from inspection.messages import ImageHandOver
 from inspection.types import FrameRef, Outcome, StationFault
 
 _SHARE_FOR_RECORDER = 3  # one part in three of a ring

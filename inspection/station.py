@@ -25,7 +25,7 @@ from cameras.ring import Ring, SlotOwner
 from inspection.board import Board, GateCounter, ProcessState
 from inspection.children import NS_PER_S, Budget, Child, ProcessSpec, die_with_parent
 from inspection.config import StationConfig, load_config
-from inspection.messages import link_pair
+from inspection.link import link_pair
 from inspection.recipe import load_recipe
 from inspection.timing import check_timing
 from inspection.types import StationFault, StationState

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Which pictures go when the store is over its budget: passed parts first, oldest first; rows stay, pixels go."""
+"""Which pictures go when the store is over budget: passed parts first, oldest first; rows stay, pixels go."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from cameras.ring import Ring
 from cameras.simulator.feed import Feed
 from inspection.board import Board, CameraCounter, ProcessState
 from inspection.config import CameraTable, load_config
-from inspection.messages import FrameFault, FrameReady, Link, Message, link_pair
+from inspection.link import Link, link_pair
+from inspection.messages import FrameFault, FrameReady, Message
 
 ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 64, 48

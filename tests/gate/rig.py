@@ -29,7 +29,8 @@ from inspection.gates.registers import (
 )
 from inspection.journal import read
 from inspection.journal_records import Record
-from inspection.messages import Link, Message, PartJudged, PartTriggered, ViewSeen, link_pair
+from inspection.link import Link, link_pair
+from inspection.messages import Message, PartJudged, PartTriggered, ViewSeen
 from inspection.recipe import Recipe, ViewRecipe, write_recipe
 from inspection.types import Outcome, PartRef, Reason, StationState, Verdict
 

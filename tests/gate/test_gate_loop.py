@@ -25,7 +25,8 @@ from inspection.gates.registers import (
 from inspection.journal import Disk, Journal, read
 from inspection.journal_records import VerdictRecord
 from inspection.journal_recovery import open_parts
-from inspection.messages import Link, PartJudged, PartTriggered, ViewSeen, link_pair
+from inspection.link import Link, link_pair
+from inspection.messages import PartJudged, PartTriggered, ViewSeen
 from inspection.tracker import Tracker, TrackerSettings
 from inspection.types import (
     Disposition,

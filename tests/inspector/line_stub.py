@@ -19,7 +19,8 @@ from cameras.pfnc import code_of
 from cameras.ring import Ring
 from inspection.board import Board, ProcessState
 from inspection.config import StationConfig, load_config
-from inspection.messages import FrameReady, Link, Message, PartJudged, PartTriggered, link_pair
+from inspection.link import Link, link_pair
+from inspection.messages import FrameReady, Message, PartJudged, PartTriggered
 from inspection.types import Epoch, FrameRef, Ordinal, PartRef, Seq
 
 REPOSITORY = Path(__file__).resolve().parents[2]
