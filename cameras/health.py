@@ -97,12 +97,13 @@ class HealthMeter:
 
 def _focus(rows: np.ndarray, step: int) -> float:
     """Variance of the second difference over `step` samples (2 keeps to one colour of a mosaic)."""
-    wide = rows.astype(np.int32)
+    wide = rows.astype(np.float32)  # exact for 16 bits, and no overflow in the squares
     second = wide[:, 2 * step :] - 2 * wide[:, step:-step] + wide[:, : -2 * step]
     if not second.size:
         return 0.0
-    mean = float(second.mean())
-    return float(np.dot(second.ravel(), second.ravel()) / second.size - mean * mean)
+    flat = second.ravel()
+    mean = float(flat.mean())
+    return float(np.dot(flat, flat)) / flat.size - mean * mean
 
 
 def breaches(health: Health, limits: Limits) -> tuple[str, ...]:
