@@ -48,6 +48,9 @@ Pairing = Complete | Failed | Orphan
 Pairings = tuple[Pairing, ...]
 
 
+_SIGHTS = 8
+
+
 class _Stage(Enum):
     OPEN = 0  # views are missing
     COMPLETE = 1  # handed out
@@ -66,11 +69,15 @@ class _Fault:
 
 @dataclass(slots=True, eq=False)
 class _Expected:
-    """A part on record. It stays there after its end, so that a late second picture still finds it."""
+    """A part on record. It stays there after its end, so that a late second picture still finds it.
+
+    `sights` is all that was ever seen at its place; `frames` are the slots that we hold for it.
+    """
 
     part: PartRef
     stage: _Stage = _Stage.OPEN
-    frames: dict[int, FrameRef] = field(default_factory=dict[int, FrameRef])  # first sighting a camera
+    frames: dict[int, FrameRef] = field(default_factory=dict[int, FrameRef])  # by camera
+    sights: deque[FrameRef | _Fault] = field(default_factory=lambda: deque(maxlen=_SIGHTS))
 
 
 class Pairer:
@@ -104,7 +111,7 @@ class Pairer:
         """The gate announced a part; frames that came before it are looked through."""
         expected = _Expected(part)
         for other in self._parts:
-            if any(self._shows(frame, part) for frame in other.frames.values()):
+            if any(self._shows(item, part) for item in other.sights):
                 self._fail(other, Reason.PAIRING_AMBIGUOUS)
                 self._fail(expected, Reason.PAIRING_AMBIGUOUS)
         if len(self._parts) >= self._max_parts:
@@ -163,6 +170,8 @@ class Pairer:
 
     def _place(self, item: FrameRef | _Fault) -> None:
         matches = [expected for expected in self._parts if self._shows(item, expected.part)]
+        for expected in matches:
+            expected.sights.append(item)
         if not matches:
             self._keep_early(item)
         elif len(matches) > 1:
@@ -176,7 +185,6 @@ class Pairer:
 
     def _attach(self, expected: _Expected, frame: FrameRef) -> None:
         if expected.stage is _Stage.OVER:
-            expected.frames.setdefault(frame.camera, frame)
             self._orphan(frame, expected.part)
         elif frame.camera in expected.frames:
             self._orphan(frame, expected.part)

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Invariant 10: a verdict rests on pictures taken where its part was triggered, and on no others.
+
+The machine knows every true position in unbounded integers. From these alone it says which part may be
+completed with which frames, which must be, and which must fail; and that no ring slot is lost or given twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from inspection.types import Epoch, FrameRef, Ordinal, PartRef, Reason, Seq
+from tests.contract.code import Code
+
+MS = 1_000_000
+PITCH = 20
+WINDOW = 10
+VIEWS = 2
+FRAME_WAIT_MS = 150
+PART_WAIT_MS = 100
+CAMERAS = st.integers(0, VIEWS - 1)
+
+
+@dataclass(eq=False)
+class Shown:
+    """A frame that was handed in."""
+
+    camera: int
+    position: int
+    frame: FrameRef
+    came: int  # when, in handed-in events
+    lost: bool = False  # expired or pushed out before any part claimed it
+
+
+@dataclass(eq=False)
+class Expected:
+    """A part that was announced."""
+
+    position: int
+    part: PartRef
+    came: int
+    completed: tuple[FrameRef, ...] | None = None
+    failed: Reason | None = None
+    closed: bool = False
+    blamed: bool = False  # a camera reported a fault at its place
+    doubted: bool = False  # two frames of a view, or a frame that shows two parts
+    sights: list[Shown] = field(default_factory=list)
+
+
+class PairingMachine(RuleBasedStateMachine):
+    code: Code
+
+    @initialize(start=st.sampled_from([0, 2**32 - 1, 2**32 - 50, 2**32 - 300, 2**31 - 40]))
+    def begin(self, start: int) -> None:
+        self.start = start
+        self.now_ns = 10**12
+        self.position = 0
+        self.events = 0
+        self.parts: list[Expected] = []
+        self.pending: list[Expected] = []  # triggered on the belt, message not yet here
+        self.frames: list[Shown] = []
+        self.given_back: dict[int, int] = {}  # frame_id -> how often it came out
+        self.faults: list[int] = []  # positions of faults that came before their part
+        window = self.code.window.PairWindow(kind="encoder", pulses=WINDOW)
+        self.pairer = self.code.pairing.Pairer(
+            views=VIEWS,
+            window=window,
+            frame_wait_ns=FRAME_WAIT_MS * MS,
+            part_wait_ns=PART_WAIT_MS * MS,
+            max_parts=64,
+            max_early=6,
+        )
+
+    # --- what happens
+
+    def _step(self, pulses: int) -> None:
+        self.position += pulses
+        self.now_ns += pulses * MS // 4
+
+    def _part(self, position: int) -> Expected:
+        ordinal = len(self.parts) + 1
+        part = PartRef(
+            ordinal=Ordinal(ordinal),
+            epoch=Epoch(5),
+            seq=Seq(ordinal),
+            encoder_pulses=(position + self.start) % 2**32,
+            trigger_ns=self.now_ns,
+            deadline_ns=self.now_ns + 100 * MS,
+        )
+        self.events += 1
+        expected = Expected(position, part, self.events)
+        self.parts.append(expected)
+        expected.blamed = any(abs(position - at) <= WINDOW for at in self.faults)
+        self._doubt()
+        self._take(self.pairer.part(part))
+        return expected
+
+    def _frame(self, camera: int, position: int) -> None:
+        self.events += 1
+        frame = FrameRef(
+            camera=camera,
+            slot=self.events % 16,
+            generation=self.events,
+            frame_id=self.events,
+            encoder_pulses=(position + self.start) % 2**32,
+            exposure_ns=self.now_ns,
+            ready_ns=self.now_ns,
+            width_px=1,
+            height_px=1,
+            pixel_format=0,
+        )
+        self.frames.append(Shown(camera, position, frame, self.events))
+        self._doubt()
+        self._take(self.pairer.frame(frame))
+
+    def _doubt(self) -> None:
+        """A frame showing two parts doubts both; two frames of one view doubt the part they show."""
+        for expected in self.parts:
+            sights = [f for f in self.frames if abs(f.position - expected.position) <= WINDOW and not f.lost]
+            if len({f.camera for f in sights}) < len(sights):
+                expected.doubted = True
+            expected.sights = sights
+        for shown in self.frames:
+            near = [e for e in self.parts if shown in e.sights]
+            for expected in near if len(near) > 1 else []:
+                expected.doubted = True
+
+    @rule(
+        step=st.integers(PITCH, 50),
+        offsets=st.tuples(*(st.sampled_from([0, 0, 0, 3, -10, 10, -11, 11, 20, -20, None]),) * VIEWS),
+        early=st.booleans(),
+        swapped=st.booleans(),
+    )
+    def part_with_its_frames(
+        self, step: int, offsets: tuple[int | None, ...], early: bool, swapped: bool
+    ) -> None:
+        self._step(step)
+        if not early:
+            self._part(self.position)
+        for camera in reversed(range(VIEWS)) if swapped else range(VIEWS):
+            offset = offsets[camera]
+            if offset is not None:
+                self._frame(camera, self.position + offset)
+        if early:
+            self._part(self.position)
+
+    @rule(
+        steps=st.lists(st.integers(PITCH, 30), min_size=2, max_size=4),
+        lost=st.integers(0, 7),
+        parts_first=st.booleans(),
+    )
+    def frames_and_messages_come_in_bursts(self, steps: list[int], lost: int, parts_first: bool) -> None:
+        """One frame of the burst is lost: pairing by order of arrival is off by one from there on."""
+        places: list[int] = []
+        for step in steps:
+            self._step(step)
+            places.append(self.position)
+        if parts_first:
+            for place in places:
+                self._part(place)
+        for index, (place, camera) in enumerate((p, c) for p in places for c in range(VIEWS)):
+            if index != lost:
+                self._frame(camera, place)
+        if not parts_first:
+            for place in places:
+                self._part(place)
+
+    @rule(camera=CAMERAS, step=st.integers(0, 25))
+    def stray_frame_comes(self, camera: int, step: int) -> None:
+        self._step(step)
+        self._frame(camera, self.position)
+
+    @precondition(lambda self: self.frames)
+    @rule(back=st.integers(0, 5), off=st.sampled_from([0, 0, 1]))
+    def frame_comes_twice(self, back: int, off: int) -> None:
+        shown = self.frames[max(0, len(self.frames) - 1 - back)]
+        self._frame(shown.camera, shown.position + off)
+
+    @rule(step=st.sampled_from([5, PITCH - 1, PITCH]))
+    def part_comes_close(self, step: int) -> None:
+        self._step(step)
+        self._part(self.position)
+
+    @rule(camera=CAMERAS, step=st.integers(PITCH, 40), early=st.booleans(), located=st.booleans())
+    def camera_reports_a_fault(self, camera: int, step: int, early: bool, located: bool) -> None:
+        self._step(step)
+        if not early:
+            self._part(self.position)
+        encoder = (self.position + self.start) % 2**32 if located else None
+        if located:
+            self.faults.append(self.position)
+            for near in self.parts:
+                near.blamed = near.blamed or abs(near.position - self.position) <= WINDOW
+        out = self.pairer.fault(
+            camera=camera, reason=Reason.FRAME_LOST, encoder_pulses=encoder, at_ns=self.now_ns
+        )
+        self._take(out)
+        if early:
+            self._part(self.position)
+
+    @precondition(lambda self: self.parts)
+    @rule(back=st.integers(0, 4))
+    def gate_closes_a_part(self, back: int) -> None:
+        expected = self.parts[max(0, len(self.parts) - 1 - back)]
+        expected.closed = True
+        self._take(self.pairer.close(expected.part.ordinal))
+
+    @rule(ms=st.sampled_from([1, 40, 101, 151]))
+    def time_passes(self, ms: int) -> None:
+        self.now_ns += ms * MS
+        self._take(self.pairer.expire(self.now_ns))
+        late = [e for e in self.parts if self.now_ns - e.part.trigger_ns > PART_WAIT_MS * MS]
+        assert all(e.completed or e.failed or e.closed for e in late), "a part waits for ever"
+
+    # --- what comes out
+
+    def _take(self, out: tuple[Any, ...]) -> None:
+        for item in out:
+            kind = type(item).__name__
+            if kind == "Orphan":
+                self._came_out(item.frame)
+                shown = self._by_id(item.frame)
+                shown.lost = not any(shown in expected.sights for expected in self.parts)
+            elif kind == "Failed":
+                expected = self.parts[item.part.ordinal - 1]
+                assert expected.failed is None, "failed twice"
+                assert not expected.closed, "failed after the gate closed it"
+                expected.failed = item.reason
+            else:
+                self._completed(item)
+
+    def _completed(self, item: Any) -> None:
+        expected = self.parts[item.part.ordinal - 1]
+        assert expected.completed is None, "completed twice"
+        assert expected.failed is None, "completed after it failed"
+        assert not expected.closed, "completed after the gate closed it"
+        assert [f.camera for f in item.frames] == list(range(VIEWS))
+        for frame in item.frames:
+            self._came_out(frame)
+            assert abs(self._by_id(frame).position - expected.position) <= WINDOW, "another part's picture"
+        expected.completed = item.frames
+
+    def _by_id(self, frame: FrameRef) -> Shown:
+        return next(shown for shown in self.frames if shown.frame.frame_id == frame.frame_id)
+
+    def _came_out(self, frame: FrameRef) -> None:
+        self.given_back[frame.frame_id] = self.given_back.get(frame.frame_id, 0) + 1
+        assert self.given_back[frame.frame_id] == 1, "one slot was given out twice"
+
+    # --- what must hold
+
+    @invariant()
+    def doubtful_parts_fail_and_clear_ones_complete(self) -> None:
+        for expected in getattr(self, "parts", []):
+            if expected.closed:
+                continue
+            if expected.doubted:
+                assert expected.failed is not None, "a doubtful part was not failed"
+            elif expected.blamed:
+                assert expected.failed is not None, "a camera's fault was forgotten"
+            elif len({f.camera for f in expected.sights}) == VIEWS and expected.failed is None:
+                assert expected.completed is not None, "all pictures were there and the part waits"
+            if expected.failed is not None and not (expected.doubted or expected.blamed):
+                assert expected.failed is Reason.FRAME_MISSING
+                assert self.now_ns - expected.part.trigger_ns > PART_WAIT_MS * MS, "given up too early"
+
+    @invariant()
+    def every_frame_is_somewhere(self) -> None:
+        """Slots still inside are those of early frames and of open parts; the early ones are bounded."""
+        inside = [s for s in getattr(self, "frames", []) if s.frame.frame_id not in self.given_back]
+        waiting = [s for s in inside if not any(s in e.sights for e in self.parts)]
+        assert len(waiting) <= 6
+
+    def teardown(self) -> None:
+        if hasattr(self, "pairer"):
+            self._take(self.pairer.reset())
+            assert sorted(self.given_back) == [s.frame.frame_id for s in self.frames], "a slot leaked"
+
+
+def pairing_machine(code: Code) -> type[PairingMachine]:
+    return type("PairingMachineOfThisCode", (PairingMachine,), {"code": code})
