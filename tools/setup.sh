@@ -33,9 +33,14 @@ if [ -n "$packages" ]; then
     fail "missing system packages; install them with:  sudo apt-get install -y $packages"
   fi
 fi
-python=$(command -v python3.12 || command -v python3.11 || command -v python3 || true)
-[ -n "$python" ] || fail "no Python 3.11 or newer; install it with:  sudo apt-get install -y python3 python3-venv python3-dev"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is older than 3.11; install python3.11."
+python=""
+for candidate in python3 python3.11 python3.12 python3.13; do  # each is tried: a shim may exist and not work
+  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+[ -n "$python" ] || fail "no Python 3.11 to 3.14; install it with:  sudo apt-get install -y python3 python3-venv python3-dev"
 command -v npm >/dev/null || fail "npm is missing; install Node.js >= 20.19 (Debian 12's own is 18, which is too old)."
 node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>22||(a==22&&b>=12)||(a==20&&b>=19)||a==21?0:1)' \
   || fail "node $(node --version) is too old for the front end; install Node.js >= 20.19 or >= 22.12."
