@@ -8,6 +8,7 @@ PLC, and the line does not notice whether it runs. Ends on SIGTERM or Ctrl-C wit
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ def make_templates(assets: Assets) -> Jinja2Templates:
 def make_console(config: StationConfig, assets: Assets) -> Console:
     """Open everything the console uses. StationFault when its database cannot be used."""
     store = open_store(config.console_db)
-    history = History(config.records_db)
+    history = History(config.records_db, config.camera)
     return Console(
         config=config,
         store=store,
@@ -87,7 +88,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, sock: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT."""
+    """Answer until SIGTERM or SIGINT; uvicorn raises the signal again at its end, which is then no news."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -46,6 +46,9 @@ class ViewFact(_Fact):
     image: str | None = None
     width_px: int | None = None
     height_px: int | None = None
+    seen_px: tuple[int, int, int, int] | None = Field(
+        default=None, description="x, y, width, height of what the detector saw of the picture."
+    )
 
 
 class PartFact(_Fact):

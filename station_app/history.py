@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, exists, func, select
 from sqlalchemy.exc import DatabaseError
 
+from inspection.config import CameraTable
 from inspection.records import schema as t
 from inspection.records.database import open_reader
 from station_app.facts import FindingFact, PartDetail, PartFact, PartsPage, ThumbFact, TimingFact, ViewFact
@@ -73,8 +74,9 @@ class RunCounts:
 class History:
     """The records database and what is asked of it. Safe for several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cameras: Sequence[CameraTable] = ()) -> None:
         self._path = path
+        self._cameras = {c.serial: c for c in cameras}
         self._engine: Engine = open_reader(path)
         self._inode: int | None = None
 
@@ -152,7 +154,7 @@ class History:
             station=row.station,
             run_started_utc_ns=row.started_utc_ns,
             timing=_timing(row),
-            views=[_view(v) for v in views],
+            views=[self._view(v) for v in views],
             findings=[_finding(f) for f in findings],
             older_id=older,
             newer_id=newer,
@@ -166,11 +168,26 @@ class History:
         with self._reading() as connection:
             kept = select(t.views).where(t.views.c.part_id.in_(ids), t.views.c.image_sha256.is_not(None))
             for row in connection.execute(kept.order_by(t.views.c.camera)):
-                views[row.part_id].append(_view(row))
+                views[row.part_id].append(self._view(row))
             found = select(t.findings).where(t.findings.c.part_id.in_(ids)).order_by(t.findings.c.score.desc())
             for row in connection.execute(found):
                 findings[row.part_id].append(_finding(row))
         return [_thumb(p, views[p.id], findings[p.id]) for p in parts]
+
+    def _view(self, row: Row[tuple[object, ...]]) -> ViewFact:
+        m = row._mapping
+        camera = self._cameras.get(m["serial"])
+        known = camera is not None and (camera.width_px, camera.height_px) == (m["width"], m["height"])
+        return ViewFact(
+            camera=m["camera"],
+            serial=m["serial"],
+            frame_id=m["frame_id"],
+            encoder=m["encoder"],
+            image=m["image_sha256"],
+            width_px=m["width"],
+            height_px=m["height"],
+            seen_px=camera.view if camera is not None and known else None,
+        )
 
     def image_type(self, digest: str) -> str | None:
         """`jpg` or `png` of a picture that belongs to a part, else None."""
@@ -273,19 +290,6 @@ def _timing(row: Row[tuple[object, ...]]) -> TimingFact:
         closed_ms=round((m["closed_ns"] - m["trigger_ns"]) / _NS_PER_MS, 2),
         published_ms=after_ms("published_ns"),
         deadline_ms=round((m["deadline_ns"] - m["trigger_ns"]) / _NS_PER_MS, 2),
-    )
-
-
-def _view(row: Row[tuple[object, ...]]) -> ViewFact:
-    m = row._mapping
-    return ViewFact(
-        camera=m["camera"],
-        serial=m["serial"],
-        frame_id=m["frame_id"],
-        encoder=m["encoder"],
-        image=m["image_sha256"],
-        width_px=m["width"],
-        height_px=m["height"],
     )
 
 

@@ -40,9 +40,8 @@ def _theme(request: Request) -> str:
 
 def live_page(request: Request) -> HTMLResponse:
     """The line, live."""
-    cameras = [c.serial for c in console_of(request).config.camera]
     reasons = {name: meaning._asdict() for name, meaning in REASONS.items()}
-    return render(request, "live.html", cameras=cameras, reasons=reasons)
+    return render(request, "live.html", cameras=console_of(request).config.camera, reasons=reasons)
 
 
 class SearchForm:
@@ -140,6 +139,7 @@ def part_page(request: Request, part_id: PartId) -> HTMLResponse:
         request,
         "part.html",
         part=part,
+        numbered=list(enumerate(part.findings, 1)),
         spans=shown.timing_spans(part.timing),
         end_ms=shown.timing_end_ms(part.timing),
         reason=REASONS.get(part.reason),

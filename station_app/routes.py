@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, get_type_hints
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
@@ -118,7 +118,7 @@ def create_app(console: Console, assets: Assets) -> FastAPI:
 
 
 def _answer_of(endpoint: Callable[..., object]) -> object:
-    return endpoint.__annotations__["return"]
+    return get_type_hints(endpoint)["return"]
 
 
 async def live_socket(socket: WebSocket) -> None:

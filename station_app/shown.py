@@ -78,7 +78,9 @@ def timing_spans(timing: TimingFact) -> list[Span]:
     steps = [
         ("expose", "Trigger to picture", timing.ready_ms),
         ("infer", "Picture to verdict", timing.judged_ms),
-        ("publish", "Verdict to gate", timing.published_ms),
+        ("publish", "Verdict to gate", timing.published_ms)
+        if timing.judged_ms is not None
+        else ("waited", "Closed without a verdict", timing.closed_ms),
     ]
     spans: list[Span] = []
     at_ms = 0.0

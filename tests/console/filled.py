@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A station's traces without a station: configuration, records, pictures, board and previews, as realistic as drawn.
+"""A station's traces without a station: configuration, records, pictures, board and previews.
 
-`python -m tests.console.filled DIR --parts 400` fills DIR; with `--go` it goes on at ten parts a second, so that
-the console's live page can be worked on without cameras or PLC. The shared-memory folder is removed at the end.
+`python -m tests.console.filled DIR --parts 400` fills DIR; with `--go` it goes on at ten parts a second, so
+that the live page can be worked on without cameras or PLC. The shared-memory folder is removed at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Connection, Engine, Insert, insert, update
 
 from inspection.board import (
     Board,
@@ -99,7 +99,7 @@ class FilledStation:
                 recipe_sha256=RECIPE_SHA256,
                 bundle_sha256=BUNDLE_SHA256,
             )
-            self.run_id = connection.execute(run).inserted_primary_key[0]
+            self.run_id = _new_id(connection, run)
 
     def start(self) -> None:
         """The board of a running, armed station."""
@@ -199,7 +199,7 @@ class FilledStation:
             "disposition": 1 if outcome == "pass" else 2,
         }
         with self.engine.begin() as connection:
-            return int(connection.execute(insert(t.parts).values(**values)).inserted_primary_key[0])
+            return _new_id(connection, insert(t.parts).values(**values))
 
     def _insert_views(self, part_id: int, outcome: str, findings: list[dict[str, object]]) -> None:
         kept = outcome != "pass" or self.ordinal % 4 == 0
@@ -283,6 +283,12 @@ class FilledStation:
             self.board.close()
             self.board = None
         shutil.rmtree(self.config.shm_dir, ignore_errors=True)
+
+
+def _new_id(connection: Connection, statement: Insert) -> int:
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def _as_recorder_writes(finding: dict[str, object]) -> dict[str, object]:

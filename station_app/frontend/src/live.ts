@@ -3,7 +3,7 @@
 import { CameraTile } from "./live/cameras";
 import { LatencyChart } from "./live/chart";
 import { ago } from "./live/format";
-import { choose, type Shown } from "./live/hold";
+import { choose, type Shown } from "./live/dwell";
 import type { Message, Part, Preview } from "./live/messages";
 import { Panels, type Words } from "./live/panels";
 import { LiveSocket } from "./live/socket";
@@ -34,8 +34,7 @@ function start(root: HTMLElement): void {
         break;
       case "parts": {
         parts = (message.reset ? [] : parts).concat(message.parts).slice(-KEPT_PARTS);
-        // What was there when the page opened is history: its newest part is shown, and nothing is held.
-        shown = choose(message.reset ? null : shown, message.reset ? [] : message.parts, parts.at(-1), performance.now());
+        if (message.reset) shown = null;
         chart?.show(parts);
         panels.ticker(parts);
         break;
@@ -48,8 +47,9 @@ function start(root: HTMLElement): void {
   }
 
   function refresh(): void {
-    shown = choose(shown, [], parts.at(-1), performance.now());
+    shown = choose(shown, parts.at(-1), performance.now());
     panels.hero(shown, isLive());
+    panels.lastReject(parts);
   }
 
   const socket = new LiveSocket(socketUrl(), {

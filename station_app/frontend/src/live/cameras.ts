@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // One tile a camera: the latest picture on a canvas with its findings drawn, and the same findings as a list,
 // because nobody can hear a canvas.
-import type { Finding, Outcome, Preview } from "./messages";
+import type { Finding, Outcome, Preview, Rectangle } from "./messages";
 
 const STALE_MS = 3000;
+/** A picture that was not passed stays long enough to be looked at. */
+const NOTABLE_MS = 1000;
 const LABEL_FONT = "600 12px system-ui, sans-serif";
 
 export class CameraTile {
@@ -11,6 +13,7 @@ export class CameraTile {
   private readonly caption: HTMLElement;
   private readonly list: HTMLElement;
   private readonly note: HTMLElement;
+  private readonly seen: Rectangle;
   private bitmap: ImageBitmap | null = null;
   private preview: Preview | null = null;
   private seenMs = 0;
@@ -21,10 +24,13 @@ export class CameraTile {
     this.caption = child(root, "[data-caption]");
     this.list = child(root, "[data-findings]");
     this.note = child(root, "[data-empty-text]");
+    this.seen = (root.dataset["seen"] ?? "").split(" ").map(Number) as Rectangle;
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
 
   async show(preview: Preview): Promise<void> {
+    const isHeld = this.preview !== null && this.preview.outcome !== "pass";
+    if (isHeld && performance.now() - this.seenMs < NOTABLE_MS) return;
     const version = ++this.version;
     let bitmap: ImageBitmap;
     try {
@@ -70,14 +76,18 @@ export class CameraTile {
       canvas.width = width;
       canvas.height = height;
     }
-    const scale = Math.min(width / bitmap.width, height / bitmap.height);
-    const left = (width - bitmap.width * scale) / 2;
-    const top = (height - bitmap.height * scale) / 2;
+    const [seenX, seenY, seenWidth, seenHeight] = this.seen;
+    const scale = Math.min(width / seenWidth, height / seenHeight);
+    const left = (width - seenWidth * scale) / 2;
+    const top = (height - seenHeight * scale) / 2;
     context.clearRect(0, 0, width, height);
     context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, left, top, bitmap.width * scale, bitmap.height * scale);
+    const [shownWidth, shownHeight] = [seenWidth * scale, seenHeight * scale];
+    // half a pixel less on each side: smoothing would else draw in what lies just outside the view
+    const [x, y, w, h] = [seenX + 0.5, seenY + 0.5, seenWidth - 1, seenHeight - 1];
+    context.drawImage(bitmap, x, y, w, h, left, top, shownWidth, shownHeight);
     for (const finding of preview.findings) {
-      drawFinding(context, finding, { left, top, scale, ratio }, preview.outcome);
+      drawFinding(context, finding, { left: left - seenX * scale, top: top - seenY * scale, scale, ratio }, preview.outcome);
     }
   }
 }

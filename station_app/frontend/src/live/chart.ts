@@ -85,14 +85,40 @@ export class LatencyChart {
         {},
         { stroke: colours.deadline, width: 2, dash: [7, 5], points: { show: false } },
         ...OUTCOMES.map((outcome) => ({
-          stroke: colours.outcomes[outcome],
-          fill: colours.outcomes[outcome],
           paths: () => null,
-          points: { show: true, size: outcome === "pass" ? 4 : 8, fill: colours.outcomes[outcome], width: 0 },
+          points: { show: (plot: uPlot, index: number) => drawMarks(plot, index, outcome, colours) },
         })),
       ],
     };
   }
+}
+
+/** Draws one outcome's points by its shape; tells uPlot that there is nothing left to draw. */
+function drawMarks(plot: uPlot, index: number, outcome: Outcome, colours: Colours): boolean {
+  const context = plot.ctx;
+  const ratio = window.devicePixelRatio || 1;
+  const r = (outcome === "pass" ? 2 : 4.6) * ratio;
+  context.save();
+  context.fillStyle = colours.outcomes[outcome];
+  context.beginPath();
+  plot.data[index]?.forEach((value, i) => {
+    if (value === null || value === undefined) return;
+    const x = plot.valToPos(plot.data[0][i] ?? 0, "x", true);
+    const y = plot.valToPos(value, "y", true);
+    if (outcome === "pass") {
+      context.moveTo(x + r, y);
+      context.arc(x, y, r, 0, 2 * Math.PI);
+    } else if (outcome === "reject") {
+      context.rect(x - r * 0.85, y - r * 0.85, r * 1.7, r * 1.7);
+    } else {
+      context.moveTo(x, y - r * 1.25);
+      context.lineTo(x + r * 1.25, y + r);
+      context.lineTo(x - r * 1.25, y + r);
+    }
+  });
+  context.fill();
+  context.restore();
+  return false;
 }
 
 function readColours(): Colours {

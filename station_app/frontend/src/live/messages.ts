@@ -30,7 +30,11 @@ export interface View {
   image: string | null;
   width_px: number | null;
   height_px: number | null;
+  seen_px: Rectangle | null;
 }
+
+/** x, y, width, height in pixels of the picture. */
+export type Rectangle = [number, number, number, number];
 
 export interface Reject {
   part: Part;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 // Words and figures of the Line page. Text only ever enters as text.
-import { milliseconds, percent, shareOf, thousands } from "./format";
-import type { Shown } from "./hold";
+import { ago, milliseconds, percent, shareOf, thousands } from "./format";
+import type { Shown } from "./dwell";
 import type { Outcome, Part, Process, Reject, Station } from "./messages";
 
 export interface Words {
@@ -88,8 +88,14 @@ export class Panels {
     const { part } = shown;
     hero.dataset["outcome"] = part.outcome;
     this.set("hero-outcome", OUTCOME_WORDS[part.outcome]);
-    this.set("hero-kicker", shown.held ? `Part ${part.seq}, held` : `Part ${part.seq}`);
+    this.set("hero-kicker", `Part ${part.seq}`);
     this.set("hero-why", this.why(part));
+  }
+
+  lastReject(parts: readonly Part[]): void {
+    const last = parts.findLast((part) => part.outcome === "reject");
+    const seconds = last ? Math.max(0, Date.now() / 1000 - last.triggered_utc_ns / 1e9) : 0;
+    this.set("last-reject", last ? `part ${last.seq}: ${this.why(last)}, ${ago(seconds)}` : "none in the latest parts");
   }
 
   private why(part: Part): string {
@@ -126,7 +132,7 @@ export class Panels {
     const list = this.root.querySelector<HTMLElement>(`[data-bars="${name}"]`);
     if (!list) return;
     const most = Math.max(1, ...rows.map(([, count]) => count));
-    const items = rows.slice(0, 6).map(([label, count, reason]) => {
+    const items = rows.slice(0, 5).map(([label, count, reason]) => {
       const item = document.createElement("li");
       const words = document.createElement(reason ? "a" : "span");
       words.textContent = label;
@@ -207,7 +213,7 @@ function rejectItem({ part, view, findings }: Reject): HTMLLIElement {
   if (view?.image && view.width_px && view.height_px) {
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("class", "picture");
-    svg.setAttribute("viewBox", `0 0 ${view.width_px} ${view.height_px}`);
+    svg.setAttribute("viewBox", (view.seen_px ?? [0, 0, view.width_px, view.height_px]).join(" "));
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", `Part ${part.seq}: ${why}`);
     const image = document.createElementNS(SVG, "image");
