@@ -93,7 +93,8 @@ def test_the_command_ends_by_itself_and_writes_its_report(tmp_path: Path) -> Non
     report = json.loads((tmp_path / "r.json").read_text())
     wanted = (
         "triggers pass reject not_inspected in_flight not_inspected_by_reason truth escapes_by_size "
-        "diverted_total latency_ms deadline_ms frames parts_per_s bundle recipe epoch seed engine_load reconciled why_not"
+        "diverted_total latency_ms deadline_ms frames parts_per_s bundle recipe epoch seed engine_load "
+        "reconciled why_not"
     )
     assert set(wanted.split()) <= set(report)
     assert {"p50", "p99", "p99_9", "max"} == set(report["latency_ms"]["trigger_to_verdict"])
