@@ -101,6 +101,6 @@ def encode(message: Message) -> bytes:
     return _ENCODER.encode(message)
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes | memoryview) -> Message:
     """Inverse of `encode`; raises msgspec.DecodeError on anything else."""
     return _DECODER.decode(data)

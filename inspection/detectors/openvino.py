@@ -62,17 +62,8 @@ class OpenVinoDetector:
         self._decoder = RowDecoder(classes=tuple(card.classes), floor_score=card.floor_score)
         self._boxes = Letterboxes(card.input.width_px, card.input.height_px)
         try:
-            core = ov.Core()
-            model = _with_u8_input(core.read_model(bundle.model), card, self._planar)
-            self._compiled: ov.CompiledModel | None = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "PERFORMANCE_HINT": "THROUGHPUT",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": threads,
-                    "PERFORMANCE_HINT_NUM_REQUESTS": parallel or threads,
-                },
+            self._compiled: ov.CompiledModel | None = compile_for_cpu(
+                bundle, threads=threads, grey=self._planar, requests=parallel or threads
             )
             shape = list(self._compiled.input(0).shape)
             self._lanes = [
@@ -146,6 +137,20 @@ class OpenVinoDetector:
             thread.join()
         self._lanes.clear()
         self._compiled = None
+
+
+def compile_for_cpu(bundle: Bundle, *, threads: int, grey: bool, requests: int) -> ov.CompiledModel:
+    """The bundle's model with a uint8 input, one stream a thread; RuntimeError when it cannot run."""
+    core = ov.Core()
+    planar = grey or bundle.card.input.channels == 1
+    model = _with_u8_input(core.read_model(bundle.model), bundle.card, planar)
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "PERFORMANCE_HINT_NUM_REQUESTS": requests,
+    }
+    return core.compile_model(model, "CPU", settings)
 
 
 def _rows(request: ov.InferRequest) -> np.ndarray:

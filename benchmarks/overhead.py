@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What our pipeline costs beside the bare engine: `python -m benchmarks.overhead --json FILE`.
+
+1. bare: OpenVINO's own asynchronous loop (AsyncInferQueue), same model, same pictures, same threads;
+2. full: slots ready in a real ring -> FrameReady over a real link -> the real inspector process -> PartJudged,
+   in turn with the bare rounds of the same run. `ratio` is the median of full/bare over the pairs of rounds;
+3. null: the inspector with an engine that does nothing, 640x640: CPU microseconds a picture, slot to verdict.
+
+Rounds alternate because a shared box changes from second to second; a ratio of neighbours cancels that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from benchmarks.feed import Feeder, fed_inspector, write_station
+from benchmarks.nets import bundle_to_measure, keys_of
+from inspection.detectors.openvino import compile_for_cpu
+from weights.bundle import Bundle
+
+RATIO_TARGET = 0.95
+CPU_TARGET_US = 100.0
+_SLOTS = 8
+_NULL_SLOTS = 8
+_NULL_PX = 640
+_PICTURES = 8
+
+
+class BareLoop:
+    """The engine alone: AsyncInferQueue over preallocated inputs, the callback reads the rows and counts."""
+
+    def __init__(self, bundle: Bundle, pictures: np.ndarray, threads: int) -> None:
+        self._compiled = compile_for_cpu(bundle, threads=threads, grey=True, requests=threads)
+        self._queue = ov.AsyncInferQueue(self._compiled, threads)
+        self._inputs = [ov.Tensor(np.ascontiguousarray(p[None, None])) for p in pictures]
+        self.done = 0
+        self._queue.set_callback(self._count)
+
+    def _count(self, request: ov.InferRequest, _: Any) -> None:
+        self.done += request.get_output_tensor(0).data.shape[0]
+
+    def run(self, seconds: float) -> float:
+        """Pictures a second."""
+        self.done = 0
+        started_s = time.monotonic()
+        i = 0
+        while time.monotonic() - started_s < seconds:
+            self._queue.start_async({0: self._inputs[i % len(self._inputs)]})
+            i += 1
+        self._queue.wait_all()
+        return self.done / (time.monotonic() - started_s)
+
+
+def pictures_of(size_px: int) -> np.ndarray:
+    """Grey pictures (n, size, size) with structure, so that no engine can skip anything."""
+    rng = np.random.default_rng(5)
+    return rng.integers(0, 255, (_PICTURES, size_px, size_px), dtype=np.uint8)
+
+
+def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) -> dict[str, Any]:
+    """Bare and full in turn."""
+    bundle, name = bundle_to_measure(folder)
+    size_px = bundle.card.input.width_px
+    pictures = pictures_of(size_px)
+    config_path = write_station(
+        folder,
+        size_px=size_px,
+        slots=_SLOTS,
+        bundle=bundle.path,
+        trusted=keys_of(bundle),
+        engine="openvino",
+        threads=threads,
+    )
+    bare = BareLoop(bundle, pictures, threads)
+    bare_fps, full_fps = [], []
+    with fed_inspector(config_path) as (feeder, _):
+        feeder.load(pictures)
+        bare.run(seconds / 2)
+        feeder.run(seconds / 2)
+        for i in range(rounds):
+            first_bare = i % 2 == 0  # neither side always profits from the other's warm caches
+            if first_bare:
+                bare_fps.append(bare.run(seconds))
+            full_fps.append(feeder.run(seconds).fps)
+            if not first_bare:
+                bare_fps.append(bare.run(seconds))
+    pairs = [full / alone for full, alone in zip(full_fps, bare_fps, strict=True)]
+    return {
+        "model": name,
+        "input_px": size_px,
+        "threads": threads,
+        "rounds": rounds,
+        "seconds_a_round": seconds,
+        "bare_fps": statistics.median(bare_fps),
+        "full_fps": statistics.median(full_fps),
+        "ratio": statistics.median(pairs),
+        "ratios": pairs,
+    }
+
+
+def measure_null(folder: Path, *, seconds: float) -> dict[str, Any]:
+    """CPU of the inspector a picture with an engine that does nothing: saturated, and at 100 a second."""
+    config_path = write_station(
+        folder,
+        size_px=_NULL_PX,
+        slots=_NULL_SLOTS,
+        bundle=folder,
+        trusted=folder,
+        engine="scripted",
+        threads=1,
+    )
+    with fed_inspector(config_path) as (feeder, _):
+        feeder.load(pictures_of(_NULL_PX))
+        feeder.run(0.5)
+        saturated = feeder.run(seconds)
+        idle_us_per_s = _idle_cost(feeder)
+        paced = feeder.run(seconds, rate_hz=100.0)
+        result = {
+            "size_px": _NULL_PX,
+            "cpu_us": saturated.cpu_us,
+            "fps": saturated.fps,
+            "parts": saturated.parts,
+            "paced_100hz_cpu_us": paced.cpu_us,
+            "idle_cpu_us_per_s": idle_us_per_s,
+        }
+        if saturated.cpu_us > CPU_TARGET_US:
+            result["profile"] = _profile(feeder, seconds)
+    return result
+
+
+def _idle_cost(feeder: Feeder) -> float:
+    """Heartbeat and ticks without any picture, microseconds of CPU a second."""
+    before_s = feeder.cpu_s()
+    time.sleep(1.0)
+    return (feeder.cpu_s() - before_s) * 1e6
+
+
+def _profile(feeder: Feeder, seconds: float) -> list[str]:
+    """Where the time goes (py-spy, when it is installed and allowed): the hottest lines first."""
+    with tempfile.TemporaryDirectory() as folder, _pyspy(feeder.pid, Path(folder) / "p.txt", seconds) as path:
+        feeder.run(seconds + 1)
+        if path is None or not path.exists():
+            return []
+        counts: dict[str, int] = {}
+        for line in path.read_text().splitlines():
+            stack, _, count = line.rpartition(" ")
+            leaf = stack.rpartition(";")[2]
+            counts[leaf] = counts.get(leaf, 0) + int(count)
+    return [f"{n} {leaf}" for leaf, n in sorted(counts.items(), key=lambda item: -item[1])[:15]]
+
+
+@contextlib.contextmanager
+def _pyspy(pid: int, path: Path, seconds: float) -> Iterator[Path | None]:
+    tool = Path(sys.executable).with_name("py-spy")
+    if not tool.exists():
+        yield None
+        return
+    command = [str(tool), "record", "-f", "raw", "-r", "500", "-d", str(max(1, int(seconds))), "-o", str(path)]
+    process = subprocess.Popen([*command, "-p", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield path
+        process.wait(seconds + 20)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write the report; always 0: a benchmark reports, it does not judge."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the report here")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="gatesight-bench-") as folder:
+        null = measure_null(Path(folder), seconds=arguments.seconds)
+        report = measure_ratio(
+            Path(folder), seconds=arguments.seconds, rounds=arguments.rounds, threads=arguments.threads
+        )
+    report |= {"null_engine": null, "ratio_target": RATIO_TARGET, "cpu_target_us": CPU_TARGET_US}
+    print(f"model        {report['model']}, {report['input_px']} px, {report['threads']} threads")
+    print(f"bare engine  {report['bare_fps']:.1f} pictures/s (AsyncInferQueue)")
+    print(f"pipeline     {report['full_fps']:.1f} pictures/s")
+    print(f"ratio        {report['ratio']:.3f} (target >= {RATIO_TARGET}), median of {report['rounds']} pairs")
+    print(f"null engine  {null['cpu_us']:.1f} us of CPU a picture at 640x640 (target <= {CPU_TARGET_US:.0f});")
+    paced_us, idle_us = null["paced_100hz_cpu_us"], null["idle_cpu_us_per_s"]
+    print(f"             {paced_us:.1f} us at 100 pictures/s; idle {idle_us:.0f} us a second")
+    for line in null.get("profile", []):
+        print(f"             {line}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
