@@ -54,7 +54,9 @@ class Expected:
 class PairingMachine(RuleBasedStateMachine):
     code: Code
 
-    @initialize(start=st.sampled_from([0, 2**32 - 1, 2**32 - 50, 2**32 - 300, 2**31 - 40]))
+    @initialize(
+        start=st.sampled_from([0, 2**32 - 1, 2**32 - 25, 2**32 - 31, 2**32 - 40, 2**32 - 300, 2**31 - 40])
+    )
     def begin(self, start: int) -> None:
         self.start = start
         self.now_ns = 10**12
@@ -71,7 +73,7 @@ class PairingMachine(RuleBasedStateMachine):
             window=window,
             frame_wait_ns=FRAME_WAIT_MS * MS,
             part_wait_ns=PART_WAIT_MS * MS,
-            max_parts=64,
+            max_parts=1000,
             max_early=6,
         )
 
@@ -168,6 +170,14 @@ class PairingMachine(RuleBasedStateMachine):
         if not parts_first:
             for place in places:
                 self._part(place)
+
+    @rule(before=st.integers(0, 12), offset=st.integers(-10, 10))
+    def part_stands_at_the_roll_over(self, before: int, offset: int) -> None:
+        self._step((-(self.position + self.start) - before) % 2**32 or 2**32)
+        self.now_ns = self.parts[-1].part.trigger_ns if self.parts else 10**12
+        self._part(self.position)
+        for camera in range(VIEWS):
+            self._frame(camera, self.position + offset)
 
     @rule(camera=CAMERAS, step=st.integers(0, 25))
     def stray_frame_comes(self, camera: int, step: int) -> None:
