@@ -70,6 +70,7 @@ class GenicamCamera:
         self._clock: DeviceClock | None = None
         self._pulse = next((n for n in _PULSE_NODES if self.nodes.has(n)), None)
         self._last_sign_ns = 0
+        self._generic_chunks = self._acquirer.device.tl_type not in {"U3V", "GEV"}
         self._counts_triggers = False
         self._missed_before = 0
 
@@ -201,8 +202,11 @@ class GenicamCamera:
     def _latched_encoder(self, buffer: Any) -> int | None:
         if self._encoder is None:
             return None
-        self._acquirer._update_chunk_data(buffer=buffer, is_manual=True)
         try:
+            if self._generic_chunks:  # harvesters' own way asks thrice first whether there are chunks
+                self._acquirer._chunk_adapter.attach_buffer(buffer.raw_buffer, buffer.chunk_data_info_list)
+            else:
+                self._acquirer._update_chunk_data(buffer=buffer, is_manual=True)
             return self._encoder.value & _ENCODER_MASK
         except _NODE_ERRORS:
             return None

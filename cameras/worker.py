@@ -19,22 +19,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from cameras.accounting import Accounting, Books, Fate
 from cameras.base import Camera, CameraFault, CameraSpec, Exposure
 from cameras.health import HealthMeter, breaches
 from cameras.pfnc import bytes_per_frame, code_of
 from cameras.ring import Ring
-from inspection.board import Board, CameraCounter, ProcessState, Row
-from inspection.config import CameraTable, StationConfig, load_config
+from inspection.board import CameraCounter, ProcessState, Row
+from inspection.child import EXIT_FAULT, ChildContext, run_child
+from inspection.config import CameraTable
 from inspection.link import Link
 from inspection.messages import FrameFault, FrameReady
 from inspection.recipe import HealthLimits, load_recipe
 from inspection.types import FrameRef, Reason, StationFault
 
 EXIT_OTHER = 1
-EXIT_FAULT = 3
 EXIT_LOST = 4
 _FETCH_MS = 20
 _RETRY_S = 0.25
@@ -197,40 +196,35 @@ def open_patiently(
     return None
 
 
-def _exit_code(fault: StationFault, row: Row) -> int:
-    """EXIT_LOST for what comes back by itself, once it has been there; EXIT_FAULT for a configuration."""
-    returns = isinstance(fault, CameraFault) and fault.kind.may_pass
-    was_there = row.incarnation > 1
-    return EXIT_LOST if returns and was_there else EXIT_FAULT
-
-
-class _Stop:
-    """Set by SIGTERM."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, *_: object) -> None:
-        self.asked = True
-
-
-def _work(index: int, config: StationConfig, link: Link, row: Row, stop: _Stop) -> int:
+def _work(context: ChildContext) -> int:
+    """Open, acquire until asked to stop, close the books, let go of the camera."""
     from cameras.genicam import GenicamCamera  # noqa: PLC0415 - half a second; the row must say STARTING first
 
-    table = config.camera[index]
-    recipe = load_recipe(config.station.recipe)
-    ring = Ring.attach(config.ring_path(table.serial))
+    index, row = context.camera or 0, context.row
+    if not 0 <= index < len(context.config.camera):
+        raise StationFault(
+            f"The configuration has {len(context.config.camera)} cameras; --camera counts from 0."
+        )
+    table = context.config.camera[index]
+    recipe = load_recipe(context.config.station.recipe)
+    ring = Ring.attach(context.config.ring_path(table.serial))
     row.set(CameraCounter.RECONNECTS, row.incarnation - 1)
     spec = spec_of(table)
-    camera = open_patiently(lambda: GenicamCamera.open(spec), row, lambda: stop.asked)
+    camera = open_patiently(lambda: GenicamCamera.open(spec), row, context.stop.is_set)
     if camera is None:
         return 0
     worker = Worker(
-        index=index, table=table, limits=recipe.health, camera=camera, ring=ring, link=link, row=row
+        index=index,
+        table=table,
+        limits=recipe.health,
+        camera=camera,
+        ring=ring,
+        link=context.links["inspector"],
+        row=row,
     )
     row.report(ProcessState.READY)
     try:
-        while not stop.asked:
+        while not context.stop.is_set():
             worker.step()
         worker.publish_books(at_rest=True)
     except CameraFault as fault:
@@ -249,40 +243,34 @@ def _work(index: int, config: StationConfig, link: Link, row: Row, stop: _Stop) 
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    if not 0 <= arguments.camera < len(config.camera):
-        raise StationFault(f"{arguments.config} has {len(config.camera)} cameras; --camera counts from 0.")
-    stop = _Stop()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's; it asks us to stop by SIGTERM
-    signal.signal(signal.SIGTERM, stop)
-    links = dict(part.split("=", 1) for part in arguments.links.split(","))
-    link = Link.from_fd(int(links["inspector"]))
-    board = Board.attach(config.board_path)
-    row = board.row(f"camera:{config.camera[arguments.camera].serial}")
-    row.claim(ProcessState.STARTING)
+def _body(context: ChildContext) -> int:
     try:
-        return _work(arguments.camera, config, link, row, stop)
-    except StationFault as fault:
-        row.report(ProcessState.FAULT, str(fault))
+        return _work(context)
+    except CameraFault as fault:
+        if not (fault.kind.may_pass and context.row.incarnation > 1):
+            raise  # a configuration that never worked: EXIT_FAULT
+        context.row.report(ProcessState.FAULT, str(fault))
         sys.stderr.write(f"{fault}\n")
-        return _exit_code(fault, row)
-    except Exception as e:
-        row.report(ProcessState.FAULT, f"{type(e).__name__}: {e}")
+        return EXIT_LOST
+    except StationFault:
         raise
+    except Exception as e:  # noqa: BLE001 - top of the process
+        context.row.report(ProcessState.FAULT, f"{type(e).__name__}: {e}")
+        sys.stderr.write(f"camera worker: {type(e).__name__}: {e}\n")
+        return EXIT_OTHER
     finally:
-        link.close()
-        board.close()
+        for link in context.links.values():
+            link.close()
 
 
-def _describe(producer: Path | None) -> int:
+def _describe(producer: str | None) -> int:
     """Producers and cameras found, as JSON; one child process a producer, because a driver may crash."""
     from cameras.producers import installed_producers  # noqa: PLC0415
 
     found = []
-    for path in [producer] if producer else installed_producers():
+    for path in [producer] if producer else map(str, installed_producers()):
         child = subprocess.run(
-            [sys.executable, "-m", "cameras.worker", "--probe", str(path)],
+            [sys.executable, "-m", "cameras.worker", "--probe", path],
             capture_output=True,
             text=True,
             timeout=30,
@@ -290,8 +278,11 @@ def _describe(producer: Path | None) -> int:
         )
         last = child.stdout.strip().splitlines()[-1:] if child.returncode == 0 else []
         entry = json.loads(last[0]) if last else {"cameras": [], "fault": _last_line(child.stderr)}
-        found.append({"producer": str(path), **entry})
+        found.append({"producer": path, **entry})
     sys.stdout.write(json.dumps({"producers": found}) + "\n")
+    if producer and found[0]["fault"]:
+        sys.stderr.write(found[0]["fault"] + "\n")
+        return EXIT_FAULT
     return 0
 
 
@@ -314,26 +305,15 @@ def _last_line(text: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="cameras.worker", description="One camera's process.")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--links", default="")
-    parser.add_argument("--camera", type=int, default=0)
+    arguments = sys.argv[1:] if argv is None else argv
+    if "--list" not in arguments and "--probe" not in arguments:
+        return run_child("camera", _body, arguments)
+    parser = argparse.ArgumentParser(prog="cameras.worker", description="Producers and cameras found.")
     parser.add_argument("--list", action="store_true", help="print producers and cameras as JSON")
-    parser.add_argument("--producer", type=Path, help="with --list: only this .cti file")
+    parser.add_argument("--producer", help="only this .cti file, or linesim, or viky")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
-    if arguments.probe:
-        return _probe(arguments.probe)
-    if arguments.list:
-        return _describe(arguments.producer)
-    try:
-        return _run(arguments)
-    except StationFault as fault:
-        sys.stderr.write(f"{fault}\n")
-        return EXIT_FAULT
-    except Exception as e:  # noqa: BLE001 - top of the process
-        sys.stderr.write(f"camera worker: {type(e).__name__}: {e}\n")
-        return EXIT_OTHER
+    options = parser.parse_args(arguments)
+    return _probe(options.probe) if options.probe else _describe(options.producer)
 
 
 if __name__ == "__main__":

@@ -79,9 +79,12 @@ class WorkerLine:
         settings: str = '[["ExposureTime", 1], ["SimReadoutTime", 0]]',
         more: str = "",
         health: dict[str, object] | None = None,
+        cameras_of: WorkerLine | None = None,
     ) -> None:
         self.folder = folder
-        text = _CONFIG.format(**{k: v for k, v in locals().items() if k not in {"self", "folder", "health"}})
+        text = _CONFIG.format(
+            **{k: v for k, v in locals().items() if k not in {"self", "folder", "health", "cameras_of"}}
+        )
         self.config_path = folder / "station.toml"
         self.config_path.write_text(text)
         (folder / "recipe.json").write_text(json.dumps(_RECIPE | ({"health": health} if health else {})))
@@ -96,7 +99,7 @@ class WorkerLine:
         self._ends = link_pair()
         self.link = Link(self._ends[0])
         self._environment = os.environ | {
-            "LINESIM_DIR": str(self.config.shm_dir),
+            "LINESIM_DIR": str((cameras_of or self).config.shm_dir),
             "LINESIM_WIDTH": str(width),
             "LINESIM_HEIGHT": str(height),
         }

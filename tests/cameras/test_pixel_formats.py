@@ -30,12 +30,16 @@ def test_bayer_pattern_gives_back_the_colour_it_saw(order: str, pattern: str, de
     assert (picture[2:-2, 2:-2] == [BLUE, GREEN, RED]).all()
 
 
-@pytest.mark.parametrize(("name", "order"), [("RGB8", "RGB"), ("BGR8", "BGR"), ("RGBa8", "RGB_"), ("BGRa8", "BGR_")])
+@pytest.mark.parametrize(
+    ("name", "order"), [("RGB8", "RGB"), ("BGR8", "BGR"), ("RGBa8", "RGB_"), ("BGRa8", "BGR_")]
+)
 def test_colour_channels_keep_their_places(name: str, order: str) -> None:
     pixel = [GREY.get(c, 255) for c in order]
     raw = np.tile(np.array(pixel, np.uint8), 12)
     assert (to_bgr8(raw, code_of(name), 4, 3) == [BLUE, GREEN, RED]).all()
-    assert abs(int(to_mono8(raw, code_of(name), 4, 3)[0, 0]) - (0.299 * RED + 0.587 * GREEN + 0.114 * BLUE)) < 1.5
+    assert (
+        abs(int(to_mono8(raw, code_of(name), 4, 3)[0, 0]) - (0.299 * RED + 0.587 * GREEN + 0.114 * BLUE)) < 1.5
+    )
 
 
 @given(st.lists(st.integers(0, 4095), min_size=1, max_size=33), st.sampled_from(["Mono10p", "Mono12p"]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The ring against an oracle that knows every slot's one owner; and against writers that are killed mid-fill."""
+"""The ring against an oracle that knows every slot's one owner; and against writers killed mid-fill."""
 
 from __future__ import annotations
 

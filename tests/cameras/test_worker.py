@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from cameras.worker import EXIT_FAULT, EXIT_LOST
+from cameras.worker import EXIT_LOST
 from inspection.board import CameraCounter, ProcessState
+from inspection.child import EXIT_FAULT
 from inspection.types import Reason
 from tests.cameras.harness import WorkerLine, wait_until
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerLine]:
+    """One running worker for the tests that leave it running, with a free ring."""
+    with WorkerLine(tmp_path_factory.mktemp("line")) as line:
+        line.start()
+        line.wait_ready()
+        yield line
 
 
 @pytest.fixture
@@ -23,36 +33,37 @@ def line(tmp_path: Path) -> Iterator[WorkerLine]:
         yield line
 
 
-def test_frame_comes_with_its_pixels_encoder_and_exposure_instant(line: WorkerLine) -> None:
+def test_frame_comes_with_its_pixels_encoder_and_exposure_instant(shared: WorkerLine) -> None:
     before_ns = time.monotonic_ns()
-    line.push(77, 4_294_967_296 + 5)
-    frame = line.next_frame().frame
+    shared.push(77, 4_294_967_296 + 5)
+    frame = shared.next_frame().frame
     assert frame.encoder_pulses == 5  # 32 bits
     assert before_ns <= frame.exposure_ns <= frame.ready_ns <= time.monotonic_ns()
-    assert (frame.width_px, frame.height_px, frame.frame_id) == (64, 48, 1)
-    assert (line.ring.lease(frame.slot, frame.generation) == 77).all()
-    line.ring.free(frame.slot, frame.generation)
+    assert (frame.width_px, frame.height_px) == (64, 48)
+    assert (shared.ring.lease(frame.slot, frame.generation) == 77).all()
+    shared.ring.free(frame.slot, frame.generation)
 
 
-def test_frame_is_lost_and_counted_when_the_ring_is_full(line: WorkerLine) -> None:
+def test_frame_is_lost_and_counted_when_the_ring_is_full(shared: WorkerLine) -> None:
     leases = []
     for i in range(4):
-        line.push(i, i)
-        leases.append(line.next_frame().frame)
-    line.push(9, 99)
-    fault = line.next_fault()
-    assert (fault.reason, fault.encoder_pulses, fault.frame_id) == (Reason.FRAME_LOST, 99, 5)
+        shared.push(i, i)
+        leases.append(shared.next_frame().frame)
+    shared.push(9, 99)
+    fault = shared.next_fault()
+    assert (fault.reason, fault.encoder_pulses) == (Reason.FRAME_LOST, 99)
+    assert fault.frame_id == leases[-1].frame_id + 1
     for i, frame in enumerate(leases):  # what lies in the ring was not overwritten
-        assert (line.ring.lease(frame.slot, frame.generation) == i).all()
-        line.ring.free(frame.slot, frame.generation)
-    line.push(10, 100)
-    assert line.next_frame().frame.encoder_pulses == 100
-    wait_until(lambda: line.count(CameraCounter.RING_FULL) == 1)
+        assert (shared.ring.lease(frame.slot, frame.generation) == i).all()
+        shared.ring.free(frame.slot, frame.generation)
+    shared.push(10, 100)
+    assert shared.next_frame().frame.encoder_pulses == 100
+    wait_until(lambda: shared.count(CameraCounter.RING_FULL) == 1)
 
 
-def test_incomplete_frame_is_a_named_fault(line: WorkerLine) -> None:
-    line.push(1, 10, incomplete=True)
-    assert line.next_fault().reason == Reason.FRAME_INCOMPLETE
+def test_incomplete_frame_is_a_named_fault(shared: WorkerLine) -> None:
+    shared.push(1, 10, incomplete=True)
+    assert shared.next_fault().reason == Reason.FRAME_INCOMPLETE
 
 
 def test_books_close_over_every_kind_of_loss(line: WorkerLine) -> None:
@@ -83,9 +94,9 @@ def test_books_close_over_every_kind_of_loss(line: WorkerLine) -> None:
     }
 
 
-def test_board_beats_while_no_frames_come(line: WorkerLine) -> None:
+def test_board_beats_while_no_frames_come(shared: WorkerLine) -> None:
     beats = set()
-    wait_until(lambda: beats.add(line.row.heartbeat_ns) is None and len(beats) > 10, 5.0)
+    wait_until(lambda: beats.add(shared.row.heartbeat_ns) is None and len(beats) > 10, 5.0)
 
 
 def test_lost_camera_is_said_and_the_worker_leaves_for_its_supervisor(line: WorkerLine) -> None:
@@ -130,6 +141,14 @@ def test_frozen_picture_is_named_at_the_second_frame(tmp_path: Path) -> None:
             seen.append(frame.unhealthy)
             line.ring.free(frame.slot, frame.generation)
         assert seen == [(), (), ("frozen",), ("dark",)]
+
+
+def test_second_station_is_told_that_the_camera_is_busy(shared: WorkerLine, tmp_path: Path) -> None:
+    with WorkerLine(tmp_path, cameras_of=shared) as second:
+        second.start()
+        assert second.process is not None
+        assert second.process.wait(30.0) == EXIT_FAULT
+        assert second.error().strip().splitlines()[-1].startswith("Camera LS0001 is in use by another program")
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ class Rig(Protocol):
     """One implementation with a free-running camera to open."""
 
     name: str
-    # Beside nodes: "exclusive" (one program at a time), "line" (we hold its trigger line), "underruns" (it goes on
-    # exposing when no buffer is free, and counts that).
+    # Beside nodes: "exclusive" (one program at a time), "line" (we hold its trigger line), "underruns" (it
+    # goes on exposing when no buffer is free, and counts that).
     abilities: frozenset[str]
 
     def spec(self, **changes: Any) -> CameraSpec:

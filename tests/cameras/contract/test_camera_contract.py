@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One contract over every camera: ours simulated, a stranger's (viky, from the genicam wheel) and the fake.
 
-What a camera's nodes do not permit is skipped; the list of what is skipped is printed and pinned in pinned.json,
-so that a clause can not fall silent unnoticed. A missing producer fails: it is never a reason to skip.
+What a camera's nodes do not permit is skipped; the list of what is skipped is printed and pinned in
+pinned.json, so that a clause can not fall silent unnoticed. A missing producer is a failure, never a skip.
 """
 
 from __future__ import annotations
