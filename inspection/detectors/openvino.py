@@ -149,6 +149,8 @@ def compile_for_cpu(bundle: Bundle, *, threads: int, grey: bool, requests: int) 
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": threads,
         "PERFORMANCE_HINT_NUM_REQUESTS": requests,
+        # left alone, a CPU with AMX would compute in bfloat16: a verdict must not depend on the box it ran on
+        "INFERENCE_PRECISION_HINT": "f32",
     }
     return core.compile_model(model, "CPU", settings)
 
