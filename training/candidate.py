@@ -115,6 +115,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
             "settings": recipe.ultralytics,
             "code_commit": job["code_commit"],
             "fit_s": job["fit_s"],
+            "start": job.get("start"),
             "parity": parity,
         },
     }
@@ -132,7 +133,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
             card,
             model_path,
             range(CHOICE_FIRST, CHOICE_FIRST + 4),
-            parts=1000,
+            parts=given.choice_parts,
             share=0.4,
             threads=given.threads,
         )
@@ -185,6 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--test", type=Path, help="COCO file of the test data")
     parser.add_argument("--parts", type=int, default=2000, help="rendered test parts of each of five seeds")
+    parser.add_argument("--choice-parts", type=int, default=1000, help="rendered parts of each of four seeds")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(argv)
     try:

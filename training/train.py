@@ -45,9 +45,19 @@ def _pictures(given: argparse.Namespace, recipe: TrainingRecipe) -> tuple[Pictur
     return read_coco(given.train), read_coco(given.val)
 
 
-def fit(recipe: TrainingRecipe, data: Path, out: Path, *, seed: int, resume: bool, threads: int) -> Path:
+def fit(
+    recipe: TrainingRecipe,
+    data: Path,
+    out: Path,
+    *,
+    seed: int,
+    resume: bool,
+    threads: int,
+    start: Path | None = None,
+) -> Path:
     """Run ultralytics on a prepared folder; return the weights.
 
+    `start`: weights to go on from, with a schedule of its own; else from scratch.
     Raises StationFault when the folder holds a half-done fit and `resume` was not asked for.
     """
     prepare(threads=threads)
@@ -75,7 +85,7 @@ def fit(recipe: TrainingRecipe, data: Path, out: Path, *, seed: int, resume: boo
         model.add_callback("on_train_start", use_threads)
         model.train(resume=True, trainer=trainer)
     else:
-        model = YOLO(recipe.network_path, task="detect")
+        model = YOLO(start or recipe.network_path, task="detect")
         model.add_callback("on_train_start", use_threads)
         model.train(
             trainer=trainer,
@@ -114,6 +124,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, help="COCO file of the training pictures")
     parser.add_argument("--val", type=Path, help="COCO file for watching the fit and choosing thresholds")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--start", type=Path, help="weights of an earlier job to go on from (its fit/weights/last.pt)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
@@ -131,7 +144,17 @@ def main(argv: list[str] | None = None) -> int:
             channels=recipe.channels,
             template_share=recipe.template_share,
         )
-        weights = fit(recipe, data, given.out, seed=given.seed, resume=given.resume, threads=given.threads)
+        if given.start is not None and not given.start.is_file():
+            raise StationFault(f"no weights at {given.start}; give the last.pt of an earlier job")
+        weights = fit(
+            recipe,
+            data,
+            given.out,
+            seed=given.seed,
+            resume=given.resume,
+            threads=given.threads,
+            start=given.start,
+        )
     except StationFault as fault:
         sys.stderr.write(f"gatesight train: {fault}\n")
         return 3
@@ -145,6 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         "val": _described(val),
         "weights": str(weights.resolve()),
         "code_commit": code_commit(),
+        "start": None if given.start is None else _earlier(given.start),
         "fit_s": _fit_seconds(given.out / "fit" / "results.csv"),
     }
     (given.out / "job.json").write_text(json.dumps(record, indent=2))
@@ -162,6 +186,14 @@ def _described(pictures: PictureSet) -> dict[str, object]:
         "pictures": len(pictures.pictures),
         "labels": sum(len(picture.labels) for picture in pictures.pictures),
     }
+
+
+def _earlier(weights: Path) -> dict[str, object]:
+    """Name the weights a job went on from, with the record of the job that made them where that is at hand."""
+    record = weights.parent.parent.parent / "job.json"
+    made_by = json.loads(record.read_text()) if record.is_file() else {}
+    kept = {key: made_by.get(key) for key in ("recipe", "seed", "code_commit", "fit_s", "start")}
+    return {"weights_sha256": file_sha256(weights), "job": kept}
 
 
 def _fit_seconds(results: Path) -> float:
