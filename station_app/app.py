@@ -88,9 +88,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, sock: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT; uvicorn raises the signal again at its end, which is then no news."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    """Answer until SIGTERM or SIGINT."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -103,6 +101,13 @@ def serve(app: FastAPI, sock: socket.socket) -> None:
             lifespan="on",
         )
     )
+
+    def stop(*_: object) -> None:
+        # before uvicorn takes the signals this ends it; after its end, when it raises them again, it is no news
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     server.run(sockets=[sock])
 
 
@@ -114,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, help="port (default: console.port of the file)")
     parser.add_argument("--reset-password", action="store_true", help="print a new admin password and stop")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         return _run(options)
     except StationFault as e:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from station_app.facts import PartFact
 from station_app.shown import iso_time
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_CONTROLS = ("\t", "\r", "\n")
 COLUMNS = (
     "id",
     "triggered",
@@ -31,11 +32,10 @@ COLUMNS = (
 def safe_cell(value: object) -> str:
     """Text of a cell; what a spreadsheet would calculate gets an apostrophe in front. Numbers stay numbers."""
     text = "" if value is None else str(value)
-    if isinstance(value, int | float) or (
-        not text.lstrip().startswith(_FORMULA_STARTS) and text[:1] not in "\t\r\n"
-    ):
+    if isinstance(value, int | float):
         return text
-    return f"'{text}"
+    is_formula = text.startswith(_CONTROLS) or text.lstrip().startswith(_FORMULA_STARTS)
+    return f"'{text}" if is_formula else text
 
 
 def csv_lines(first: list[PartFact], rest: Iterable[list[PartFact]]) -> Iterator[str]:

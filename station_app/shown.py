@@ -37,11 +37,8 @@ def parse_local_time(text: str) -> int | None:
     """UTC nanoseconds of what a datetime-local field holds (local time); None for anything else."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    try:
         return int((at if at.tzinfo else at.astimezone()).timestamp() * 1e9)
-    except (OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):  # the latter two at the ends of the calendar
         return None
 
 

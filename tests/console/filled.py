@@ -271,10 +271,10 @@ class FilledStation:
         recorder.set(RecorderCounter.DISK_FREE_MB, 48_211)
         self.beat()
 
-    def disturb(self, part_id: int, **values: object) -> None:
+    def disturb(self, part: int, /, **values: object) -> None:
         """Write something else into a part's record."""
         with self.engine.begin() as connection:
-            connection.execute(update(t.parts).where(t.parts.c.id == part_id).values(**values))
+            connection.execute(update(t.parts).where(t.parts.c.id == part).values(**values))
 
     def close(self) -> None:
         """Unmap, close, and remove the shared memory."""
