@@ -124,7 +124,6 @@ class Journal:
         self._thread.start()
 
     def _open_last(self) -> None:
-        (self.folder / _SPARE).unlink(missing_ok=True)
         r = self.recovered
         self._index, self._chain = r.next_index, r.chain
         if r.segment == 0:
@@ -140,6 +139,7 @@ class Journal:
         self._disk.write(self._fd, pack_durable(self._offset), DURABLE_AT)
         self._disk.sync(self._fd)
         self._disk.sync_folder(self.folder)
+        self._make_spare()
 
     def _start_segment(self, fd: int, segment: int) -> None:
         header = SegmentHeader(
@@ -166,7 +166,8 @@ class Journal:
     @property
     def has_room(self) -> bool:
         """Whether there is room for more than closing records; a single large one may not fit all the same."""
-        return self._spare is not None or self._offset < self._size - self._reserve
+        coming = self._spare is not None or self._spare_error is None
+        return coming or self._offset < self._size - self._reserve
 
     @property
     def appended(self) -> int:
@@ -224,8 +225,7 @@ class Journal:
         for fd in [self._fd, self._lock, *(fd for fd, _ in self._retiring)]:
             os.close(fd)
         if self._spare is not None:
-            os.close(self._spare)
-            (self.folder / _SPARE).unlink(missing_ok=True)
+            os.close(self._spare)  # the file stays: its space is kept for the next start
 
     def _put(self, payload: bytes) -> int:
         data, chain = pack_frame(payload, self._chain)
@@ -245,18 +245,18 @@ class Journal:
     def _make_room(self, need: int, closing: bool) -> None:
         if HEADER_BYTES + need > self._segment_bytes - self._reserve:
             raise JournalFault(f"A record of {need} bytes does not fit into a journal segment.")
-        with self._wake:
-            spare, self._spare = self._spare, None
-        if spare is None:
+        if self._spare is None:
             if closing and self._offset + need <= self._size:
                 return
             why = self._spare_error or "the next segment is not ready yet"
             raise JournalFault(f"The journal in {self.folder} is full ({why}): free space on that disk.")
         try:
+            # one piece under the lock: the other thread makes the next spare under the same name
             with self._wake:
                 old = (self._fd, self._offset)
-                self._start_segment(spare, self._segment + 1)
+                self._start_segment(self._spare, self._segment + 1)
                 (self.folder / _SPARE).rename(segment_path(self.folder, self._segment))
+                self._spare = None
                 self._retiring.append(old)
                 self._fresh_name = True
                 self._wake.notify_all()
@@ -303,7 +303,9 @@ class Journal:
                 self._durable = target
                 self._wake.notify_all()
             self._on_durable(target)
-        if self._spare is None and self._wanted <= self._durable:
+        with self._wake:
+            wants_spare = self._spare is None and self._wanted <= self._durable
+        if wants_spare:
             self._make_spare()
         return True
 
@@ -327,13 +329,30 @@ class Journal:
         self._disk.write(fd, pack_durable(end), DURABLE_AT)  # on disk with the next sync
 
     def _make_spare(self) -> None:
+        path = self.folder / _SPARE
         try:
-            fd = self._disk.preallocate(self.folder / _SPARE, self._segment_bytes)
+            fd = self._adopt(path)
+            if fd is None:
+                fd = self._disk.preallocate(path, self._segment_bytes)
         except OSError as e:
             self._spare_error = str(e)  # tried again every second while there is room in this segment
             return
         with self._wake:
             self._spare, self._spare_error = fd, None
+
+    def _adopt(self, path: Path) -> int | None:
+        """The spare that an earlier run left: its space is not lost on a full disk. None if unusable."""
+        if not path.exists():
+            return None
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        blank = not os.pread(fd, HEADER_BYTES, 0).strip(b"\0")
+        if blank and os.fstat(fd).st_size == self._segment_bytes:
+            os.posix_fallocate(fd, 0, self._segment_bytes)
+            os.fsync(fd)
+            return fd
+        os.close(fd)  # of another size, or given a header just before the power went
+        path.unlink()
+        return None
 
 
 def _lock(folder: Path) -> int:

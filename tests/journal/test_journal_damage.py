@@ -219,6 +219,28 @@ def test_full_disk_stops_records_only_when_the_preallocated_space_is_used(tmp_pa
     assert events(tmp_path) == written + closing + 1
 
 
+def test_space_of_the_spare_segment_survives_a_restart_on_a_full_disk(tmp_path: Path) -> None:
+    write(tmp_path, started())
+    disk = TightDisk()
+    disk.full = True
+    journal = Journal(tmp_path, segment_bytes=SMALL, disk=disk)
+    with pytest.raises(JournalFault, match="is full"):
+        fill(journal)
+    journal.close()
+    assert verify(tmp_path).segments == 2
+
+
+def test_spare_that_was_given_a_header_before_the_power_went_is_made_anew(tmp_path: Path) -> None:
+    write(tmp_path, started())
+    spare = tmp_path / "next.spare"
+    spare.write_bytes(b"GSJRNL" + bytes(SMALL - 6))
+    journal = Journal(tmp_path, segment_bytes=SMALL)
+    while len(list(tmp_path.glob("*.journal"))) < 2:
+        journal.wait_durable(journal.append(event(0)), 10)
+    journal.close()
+    assert verify(tmp_path).torn_bytes == 0
+
+
 def test_failed_write_is_final_until_reopened(tmp_path: Path) -> None:
     disk, told = TightDisk(), []
     journal = Journal(tmp_path, segment_bytes=SMALL, disk=disk, on_fault=told.append)
