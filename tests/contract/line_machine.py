@@ -78,8 +78,8 @@ class LineMachine(RuleBasedStateMachine):
         """Later parts are decided first, one of them twice; their records reach the disk before the first."""
         self._be_armed()
         self.line.run(DEADLINE_MS)  # nothing older is open
-        for _ in range(1 + len(outcomes)):
-            self.line.run(MIN_PITCH + gap)
+        for index in range(1 + len(outcomes)):
+            self.line.run(MIN_PITCH + (gap if index == len(outcomes) else 1))
             self.line.trigger()
         self.line.read_triggers()
         for back, outcome in enumerate(outcomes):
@@ -140,6 +140,17 @@ class LineMachine(RuleBasedStateMachine):
             self.line.sync()
         if deed == "tick":
             self.line.tick()
+
+    @rule(off_ns=st.sampled_from([-1, 0, 1]), outcome=OUTCOMES, on_disk=st.booleans())
+    def only_verdict_comes_at_the_deadline(self, off_ns: int, outcome: Outcome, on_disk: bool) -> None:
+        self._be_armed()
+        self.line.run(DEADLINE_MS)
+        self.line.trigger()
+        self.line.read_triggers()
+        self.line.run_until(self.line.lives()[-1].deadline_ns + off_ns)
+        self.line.judge(self._index(0), outcome)
+        if on_disk:
+            self.line.sync()
 
     # --- time and trouble
 
