@@ -8,88 +8,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cameras.accounting import Accounting, Books, Fate
-from cameras.base import CameraFault, Clock, Exposure, FaultKind
+from cameras.base import CameraFault, Clock, FaultKind
 from cameras.health import HealthMeter
-from cameras.pfnc import bytes_per_frame, code_of
+from cameras.pfnc import FORMATS, bytes_per_frame, code_of, samples
 from cameras.settings import NodeRefused
+from tests.cameras.contract.kit import CLAUSES as CLAUSES
+from tests.cameras.contract.kit import LIMIT_S, clause, next_exposure, opened, refused, take
 from tests.cameras.contract.rigs import Rig
-
-Clause = Callable[[Rig], None]
-CLAUSES: dict[str, Clause] = {}
-NEEDS: dict[str, tuple[str, ...]] = {}
-_LIMIT_S = 10.0
-
-
-def clause(*needs: str) -> Callable[[Clause], Clause]:
-    """Register a clause; `needs` are node names, `Node=Entry` of an enumeration, or abilities of the rig."""
-
-    def register(function: Clause) -> Clause:
-        CLAUSES[function.__name__] = function
-        NEEDS[function.__name__] = needs
-        return function
-
-    return register
-
-
-def what_lacks(needs: tuple[str, ...], camera: Any, rig: Rig) -> list[str]:
-    """The needs that this camera does not meet."""
-
-    def met(need: str) -> bool:
-        name, _, entry = need.partition("=")
-        if need in rig.abilities:
-            return True
-        return name in camera.nodes.names() and (not entry or entry in camera.nodes.entries(name))
-
-    return [need for need in needs if not met(need)]
-
-
-@contextlib.contextmanager
-def opened(rig: Rig, *, start: bool = True, **changes: Any) -> Iterator[Any]:
-    """A camera, started, and closed whatever happens."""
-    camera = rig.open(rig.spec(**changes))
-    try:
-        if start:
-            camera.start()
-        yield camera
-    finally:
-        camera.close()
-
-
-def next_exposure(camera: Any) -> Exposure:
-    """The next frame, whole or not."""
-    until = time.monotonic() + _LIMIT_S
-    while time.monotonic() < until:
-        exposure = camera.fetch(20)
-        if exposure is not None:
-            return exposure
-    raise AssertionError("no frame came")
-
-
-def refused(rig: Rig, kind: FaultKind, **changes: Any) -> str:
-    """Opening must be refused with this kind of fault; its sentence."""
-    with pytest.raises(CameraFault) as caught:
-        rig.open(rig.spec(**changes)).close()
-    assert caught.value.kind == kind, caught.value
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def take(camera: Any, count: int, accounting: Accounting) -> list[Exposure]:
-    """Fetch and release `count` frames, and book them."""
-    taken = []
-    for _ in range(count):
-        exposure = next_exposure(camera)
-        accounting.saw(exposure.frame_id, Fate.INCOMPLETE if exposure.incomplete else Fate.DELIVERED)
-        exposure.release()
-        taken.append(exposure)
-    return taken
 
 
 @clause()
@@ -102,6 +34,21 @@ def frame_has_the_configured_geometry_and_format(rig: Rig) -> None:
         assert exposure.pixels.size >= bytes_per_frame(exposure.pixel_format, spec.width_px, spec.height_px)
         assert exposure.incomplete == ""
         exposure.release()
+
+
+@clause("PixelFormat")
+def every_pixel_format_that_we_read_arrives_whole(rig: Rig) -> None:
+    with opened(rig, start=False) as camera:
+        offered = [f for f in FORMATS if f.name in camera.nodes.entries("PixelFormat")]
+    assert len(offered) > 1
+    for f in offered:
+        with opened(rig, pixel_format=f.name) as camera:
+            exposure = next_exposure(camera)
+            spec = rig.spec()
+            assert (exposure.incomplete, exposure.pixel_format) == ("", f.code), f.name
+            picture = samples(exposure.pixels, f.code, spec.width_px, spec.height_px)
+            assert picture.shape[:2] == (spec.height_px, spec.width_px)
+            exposure.release()
 
 
 @clause()
@@ -313,7 +260,7 @@ def lost_camera_is_a_fault_and_comes_back_in_a_new_opening(rig: Rig) -> None:
         if camera.nodes.has("SimDeviceLostTime"):
             camera.nodes.write("SimDeviceLostTime", 100)
         camera.nodes.execute("SimDeviceLost")
-        until = time.monotonic() + _LIMIT_S
+        until = time.monotonic() + LIMIT_S
 
         def fetch_on() -> None:
             while time.monotonic() < until:
