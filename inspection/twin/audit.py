@@ -45,6 +45,7 @@ def audit(line: SimulatedLine) -> dict[str, Any]:
         width_px=line.frame.width_px,
         colour=line.frame.colour,
         deadline_ms=layout.deadline_ms(options),
+        cycle_ns=2 * (layout.POLL_MS + layout.SCAN_MS) * _MS,
         limit_applies=options.coco is None,
         header={
             "seed": options.seed,

@@ -40,6 +40,7 @@ class RunFacts:
     width_px: int
     colour: bool
     deadline_ms: float
+    cycle_ns: int  # 2 x poll + 2 x scan
     limit_applies: bool  # drawn parts have a detectability limit, photographs have none
     header: dict[str, Any] = field(default_factory=dict)  # seed, bundle, rate ...
 
@@ -138,7 +139,8 @@ def _truth(facts: RunFacts, matched: Sequence[_Matched]) -> dict[str, Any]:
         "unproven_pairings": unproven,
         "undecodable_strips": undecodable,
         "false_pass": len(facts.truth.false_pass),
-        "late_pass": len(facts.truth.late_pass),
+        "late_pass": len(facts.truth.late_pass) + late_after_all(facts, matched),
+        "late_read": len(facts.truth.late_read),
         "bounds": {
             "escapes": _share(above + below, counts["judged_above_limit"] + counts["judged_below_limit"]),
             "escapes_above_limit": _share(above, counts["judged_above_limit"]),
@@ -146,6 +148,18 @@ def _truth(facts: RunFacts, matched: Sequence[_Matched]) -> dict[str, Any]:
             "mispaired": _share(mispaired, sum(m.outcome in JUDGED for m in matched)),
         },
     }
+
+
+def late_after_all(facts: RunFacts, matched: Iterable[_Matched]) -> int:
+    """Of the PASSes that the PLC read late because it could not read: those that were not published in time."""
+    blind = set(facts.truth.late_read)
+    limit_ns = int(facts.deadline_ms * 1e6)
+    late = 0
+    for m in matched:
+        if m.fact["number"] in blind:
+            published_ns = None if m.part is None else m.part.published_ns
+            late += published_ns is None or published_ns > m.fact["trigger_ns"] + limit_ns + facts.cycle_ns
+    return late
 
 
 def _pairing(facts: RunFacts, matched: Iterable[_Matched]) -> tuple[int, int, int]:

@@ -21,6 +21,7 @@ from inspection.twin.belt import Belt
 from inspection.twin.chance import trigger_skipped
 
 _MS = 1_000_000
+READ_GAP_NS = 40 * _MS  # longer without an FC04 answer is worth a fact: what is read then may be old news
 SETTLE_NS = 100 * _MS  # the station must have seen our heartbeat move, and we its, before Arm is raised
 ARM_LIMIT_NS = 1_000 * _MS  # Arm not answered by ContinuousExecution within this: lower it and try again
 RESET_AFTER_NS = 1_000 * _MS  # how long the line's operator takes to acknowledge an error
@@ -93,6 +94,7 @@ class SoftPlc:
         self._words = [0] * c.HOLDING_WRITTEN
         self._image: tuple[int, ...] = (0,) * c.INPUT_REGISTERS
         self._connected = False
+        self._read_ns = 0
         self._beat_ns = 0  # when the station's heartbeat last moved
         self._phase_ns = 0
         self._error_ns = 0
@@ -107,6 +109,9 @@ class SoftPlc:
     def received(self, now_ns: int, image: tuple[int, ...]) -> None:
         """Take one FC04 answer of 80 registers, read at `now_ns`."""
         before, self._image = self._image, image
+        if now_ns - self._read_ns > READ_GAP_NS and self._read_ns:
+            self._log("gap", ns=now_ns, since_ns=self._read_ns)
+        self._read_ns = now_ns
         if not self._connected or image[c.IN_HEARTBEAT] != before[c.IN_HEARTBEAT]:
             self._beat_ns = now_ns
         self._connected = True

@@ -4,6 +4,8 @@ not use what the PLC's program concluded, only what it read, when, and which par
 
 - false_pass: a part passed although no valid PASS of its own epoch and number had been read by then.
 - late_pass: a PASS first read after deadline + 2 x poll + 2 x scan, counted from the true trigger instant.
+- late_read: the same, but the PLC had read nothing at all for more than 40 ms, since before that instant: the
+  PASS may have stood there in time. Whether it did is for the report to find out.
 - breaches: things the contract forbids the station whatever the gate did with them.
 """
 
@@ -28,6 +30,7 @@ class RegisterTruth:
     on_belt: list[Fact] = field(default_factory=list)  # triggered, but the run ended before the gate
     false_pass: list[int] = field(default_factory=list)  # part numbers
     late_pass: list[int] = field(default_factory=list)
+    late_read: list[int] = field(default_factory=list)
     changed_outcome: list[tuple[int, int]] = field(default_factory=list)  # (epoch, seq) told two outcomes
     unasked: list[tuple[int, int]] = field(default_factory=list)  # PASS or REJECT for a number never told
     broken_slots: int = 0  # non-empty slots that fail their check or lie in the wrong place
@@ -59,6 +62,7 @@ def register_truth(facts: Iterable[Fact], *, deadline_ns: int, poll_ns: int, sca
     truth = RegisterTruth()
     first_read: dict[tuple[int, int], tuple[int, int]] = {}  # (epoch, seq) -> (verdict, read at)
     told: dict[tuple[int, int], int] = {}
+    gaps: dict[int, int] = {}  # instant of a read -> instant of the one before, where that is long ago
     for fact in facts:
         match fact["fact"]:
             case "slot":
@@ -69,6 +73,8 @@ def register_truth(facts: Iterable[Fact], *, deadline_ns: int, poll_ns: int, sca
                     told[(fact["epoch"], fact["seq"])] = fact["number"]
             case "phase":
                 (truth.armed_ns if fact["phase"] == "armed" else truth.disarmed_ns).append(fact["ns"])
+            case "gap":
+                gaps[fact["ns"]] = fact["since_ns"]
             case "crowded":
                 truth.crowded_scans += 1
             case "late_scan":
@@ -80,7 +86,8 @@ def register_truth(facts: Iterable[Fact], *, deadline_ns: int, poll_ns: int, sca
         if part["bin"] == "pass" and not proven:
             truth.false_pass.append(part["number"])
         if verdict == c.VERDICT_PASS and part["told"] and read_ns > part["trigger_ns"] + limit_ns:
-            truth.late_pass.append(part["number"])
+            blind = gaps.get(read_ns, read_ns) <= part["trigger_ns"] + limit_ns
+            (truth.late_read if blind else truth.late_pass).append(part["number"])
     numbered = {(p["epoch"], p["seq"]) for p in (*truth.parts, *truth.on_belt) if p["seq"]}
     for key, (verdict, _) in first_read.items():
         judged = verdict in (c.VERDICT_PASS, c.VERDICT_REJECT)
