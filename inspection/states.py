@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from types import MappingProxyType
 
-from inspection.types import Reason, StationState
+from inspection.types import StationState
 
 
 class Event(str, Enum):
@@ -96,10 +96,3 @@ def arming_refusal(*, state: StationState, epoch: int, epoch_echo: int, plc_aliv
     if not plc_alive:
         return "Arm refused: the PLC's heartbeat does not change."
     return None
-
-
-def reason_for_loss(role: str) -> Reason:
-    """The reason written on open parts when the process or partner `role` is lost."""
-    if role.startswith("camera"):
-        return Reason.CAMERA_LOST
-    return {"plc": Reason.PLC_LOST, "journal": Reason.JOURNAL_FAULT}.get(role, Reason.INSPECTOR_LOST)
