@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inspection.twin.line import SimulatedLine
+from tests.line.killing import is_whole
 from tests.line.toy_bundle import toy_options
 
 pytestmark = pytest.mark.serial
@@ -32,6 +33,7 @@ def growth(folder: Path, *, rate: float, early: int, late: int) -> tuple[dict[st
     options = toy_options(folder, rate_parts_per_s=rate, views=1, parts=late + 200)
     with SimulatedLine(options, folder / "data") as line:
         line.start()
+        assert line.run(120, lambda: is_whole(line) is not None), "not every process came up"
 
         def closed(count: int) -> bool:
             reading = line.read_board()
@@ -46,7 +48,7 @@ def growth(folder: Path, *, rate: float, early: int, late: int) -> tuple[dict[st
     return {role: after[role] / before[role] for role in before}, before
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_no_process_grows_between_100_and_500_parts(tmp_path: Path) -> None:
     """The small version: a leak of 100 kB a part would show."""
     ratios, sizes = growth(tmp_path, rate=25, early=100, late=500)
