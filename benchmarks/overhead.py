@@ -6,7 +6,9 @@
    in turn with the bare rounds of the same run. `ratio` is the median of full/bare over the pairs of rounds;
 3. null: the inspector with an engine that does nothing, 640x640: CPU microseconds a picture, slot to verdict.
 
-Rounds alternate because a shared box changes from second to second; a ratio of neighbours cancels that.
+Rounds alternate because a shared box changes from second to second; a ratio of neighbours cancels that. Where
+other work competes for the cores even that is rough: `cpu_ratio`, CPU time a picture of the bare loop over that
+of the whole inspector, depends on it least.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class BareLoop:
         self._compiled = compile_for_cpu(bundle, threads=threads, grey=True, requests=threads)
         self._queue = ov.AsyncInferQueue(self._compiled, threads)
         self._inputs = [ov.Tensor(np.ascontiguousarray(p[None, None])) for p in pictures]
-        self.done = 0
+        self.done = self.pictures = 0
+        self.cpu_s = 0.0
         self._queue.set_callback(self._count)
 
     def _count(self, request: ov.InferRequest, _: Any) -> None:
@@ -55,12 +58,14 @@ class BareLoop:
     def run(self, seconds: float) -> float:
         """Pictures a second."""
         self.done = 0
-        started_s = time.monotonic()
+        started_s, cpu_s = time.monotonic(), time.process_time()
         i = 0
         while time.monotonic() - started_s < seconds:
             self._queue.start_async({0: self._inputs[i % len(self._inputs)]})
             i += 1
         self._queue.wait_all()
+        self.pictures += self.done
+        self.cpu_s += time.process_time() - cpu_s
         return self.done / (time.monotonic() - started_s)
 
 
@@ -85,7 +90,7 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
         threads=threads,
     )
     bare = BareLoop(bundle, pictures, threads)
-    bare_fps, full_fps = [], []
+    bare_fps, fed = [], []
     with fed_inspector(config_path) as (feeder, _):
         feeder.load(pictures)
         bare.run(seconds / 2)
@@ -94,10 +99,12 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
             first_bare = i % 2 == 0  # neither side always profits from the other's warm caches
             if first_bare:
                 bare_fps.append(bare.run(seconds))
-            full_fps.append(feeder.run(seconds).fps)
+            fed.append(feeder.run(seconds))
             if not first_bare:
                 bare_fps.append(bare.run(seconds))
-    pairs = [full / alone for full, alone in zip(full_fps, bare_fps, strict=True)]
+    pairs = [full.fps / alone for full, alone in zip(fed, bare_fps, strict=True)]
+    full_us = sum(f.inspector_cpu_s for f in fed) / sum(f.parts for f in fed) * 1e6
+    bare_us = bare.cpu_s / bare.pictures * 1e6
     return {
         "model": name,
         "input_px": size_px,
@@ -105,9 +112,12 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
         "rounds": rounds,
         "seconds_a_round": seconds,
         "bare_fps": statistics.median(bare_fps),
-        "full_fps": statistics.median(full_fps),
+        "full_fps": statistics.median(f.fps for f in fed),
         "ratio": statistics.median(pairs),
         "ratios": pairs,
+        "bare_cpu_us": bare_us,
+        "full_cpu_us": full_us,
+        "cpu_ratio": bare_us / full_us,
     }
 
 
@@ -197,6 +207,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"bare engine  {report['bare_fps']:.1f} pictures/s (AsyncInferQueue)")
     print(f"pipeline     {report['full_fps']:.1f} pictures/s")
     print(f"ratio        {report['ratio']:.3f} (target >= {RATIO_TARGET}), median of {report['rounds']} pairs")
+    bare_us, full_us = report["bare_cpu_us"], report["full_cpu_us"]
+    print(f"CPU          {bare_us:.0f} us a picture bare, {full_us:.0f} inspector: {report['cpu_ratio']:.3f}")
     print(f"null engine  {null['cpu_us']:.1f} us of CPU a picture at 640x640 (target <= {CPU_TARGET_US:.0f});")
     paced_us, idle_us = null["paced_100hz_cpu_us"], null["idle_cpu_us_per_s"]
     print(f"             {paced_us:.1f} us at 100 pictures/s; idle {idle_us:.0f} us a second")
