@@ -8,19 +8,25 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cameras.accounting import Accounting, Books, Fate
+from cameras.accounting import Accounting, Books
 from cameras.base import CameraFault, Clock, FaultKind
 from cameras.health import HealthMeter
 from cameras.pfnc import FORMATS, bytes_per_frame, code_of, samples
 from cameras.settings import NodeRefused
-from tests.cameras.contract.kit import CLAUSES as CLAUSES
-from tests.cameras.contract.kit import LIMIT_S, clause, next_exposure, opened, refused, take
+from tests.cameras.contract.kit import (
+    LIMIT_S,
+    clause,
+    next_exposure,
+    open_files,
+    opened,
+    refused,
+    starve,
+    take,
+)
 from tests.cameras.contract.rigs import Rig
 
 
@@ -158,24 +164,6 @@ def sixteen_buffers_bridge_a_pause(rig: Rig) -> None:
         take(camera, 20, accounting)
         books = accounting.books(camera.counters())
     assert (books.underrun, books.unexplained_id_gap) == (0, 0)
-
-
-def starve(rig: Rig, enough: Callable[[Any], bool]) -> Books:
-    """Hold every buffer until `enough` (or a second) has passed, then go on; the books afterwards."""
-    with opened(rig) as camera:
-        accounting = Accounting()
-        held = [next_exposure(camera) for _ in range(16)]
-        for e in held:
-            accounting.saw(e.frame_id, Fate.DELIVERED)
-        until = time.monotonic() + 1.0
-        while not enough(camera) and time.monotonic() < until:
-            assert camera.fetch(20) is None
-        for e in held:
-            e.release()
-        last = take(camera, 20, accounting)[-1]
-        books = accounting.books(camera.counters())
-    assert books.triggers == last.frame_id - held[0].frame_id + 1
-    return books
 
 
 @clause()
@@ -350,11 +338,6 @@ def driver_counts_what_it_delivers(rig: Rig) -> None:
         delivered = camera.counters().delivered
     assert delivered is not None
     assert delivered >= last.frame_id - first.frame_id + 1
-
-
-def open_files() -> int:
-    """Descriptors this process holds."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @clause()

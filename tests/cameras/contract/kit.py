@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What the clauses of the camera contract are written with: their register, and a camera that is always closed."""
+"""What the clauses of the camera contract are written with: their register, a camera that is always closed."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cameras.accounting import Accounting, Fate
+from cameras.accounting import Accounting, Books, Fate
 from cameras.base import CameraFault, Exposure, FaultKind
 from tests.cameras.contract.rigs import Rig
 
@@ -83,3 +84,26 @@ def take(camera: Any, count: int, accounting: Accounting) -> list[Exposure]:
         exposure.release()
         taken.append(exposure)
     return taken
+
+
+def starve(rig: Rig, enough: Callable[[Any], bool]) -> Books:
+    """Hold every buffer until `enough` (or a second) has passed, then go on; the books afterwards."""
+    with opened(rig) as camera:
+        accounting = Accounting()
+        held = [next_exposure(camera) for _ in range(16)]
+        for e in held:
+            accounting.saw(e.frame_id, Fate.DELIVERED)
+        until = time.monotonic() + 1.0
+        while not enough(camera) and time.monotonic() < until:
+            assert camera.fetch(20) is None
+        for e in held:
+            e.release()
+        last = take(camera, 20, accounting)[-1]
+        books = accounting.books(camera.counters())
+    assert books.triggers == last.frame_id - held[0].frame_id + 1
+    return books
+
+
+def open_files() -> int:
+    """Descriptors this process holds."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from cameras.simulator.build import build
-from tests.cameras.contract.clauses import CLAUSES
+from tests.cameras.contract import clauses  # noqa: F401 - registers the clauses
+from tests.cameras.contract.kit import CLAUSES
 from tests.cameras.contract.rigs import RIGS, ROOT
 
 PINNED: dict[str, dict[str, str]] = json.loads((Path(__file__).parent / "pinned.json").read_text())
