@@ -15,7 +15,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -107,17 +106,17 @@ def line_options(arguments: argparse.Namespace) -> LineOptions:
     )
 
 
-def start_console(line: SimulatedLine) -> TalkingChild | None:
+def start_console(line: SimulatedLine, interrupted: Interrupted) -> TalkingChild | None:
     """The web console in front of the station; the demo goes on without it when it cannot start."""
     log = line.data_dir / "run" / "log" / "console.log"
     console = TalkingChild("console", "station_app.app", ["--config", str(line.data_dir / "station.toml")], log)
-    address = f"http://127.0.0.1:{line.options.console_port}"
     until = time.monotonic() + _CONSOLE_PATIENCE_S
-    heard: list[str] = []
-    while time.monotonic() < until and console.running and not _answers(line.options.console_port):
-        heard += console.lines()
+    heard: list[str] = []  # the first password goes from the pipe to the terminal, and to no file
+    while time.monotonic() < until and console.running and not heard and not interrupted.asked:
         time.sleep(0.1)
-    heard += console.lines()  # the first password goes from the pipe to the terminal, and to no file
+        heard = console.lines()
+    time.sleep(0.2)
+    heard += console.lines()
     if not console.running:
         say(f"The console could not start; the line runs without it. {console.last_words()}")
         console.stop(1.0)
@@ -125,16 +124,15 @@ def start_console(line: SimulatedLine) -> TalkingChild | None:
     for text in heard:
         say(text)
     if not any("password" in text for text in heard):
-        say(f"Console: {address}; log in as before (gatesight console --reset-password makes a new password).")
+        say("Log in as before; `gatesight console --reset-password` makes a new password.")
     return console
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=0.2).close()
-    except OSError:
-        return False
-    return True
+def _look(display: LiveDisplay, console: TalkingChild | None) -> bool:
+    """Show the counts; keep the console's pipe empty. Always False."""
+    if console is not None:
+        console.lines()
+    return display.show()
 
 
 class Interrupted:
@@ -158,16 +156,18 @@ def run(arguments: argparse.Namespace, data_dir: Path, interrupted: Interrupted)
     with SimulatedLine(options, data_dir, say) as line:
         try:
             line.prepare()
-            line.start(interrupted=lambda: interrupted.asked)
+            line.launch()
+            if not arguments.headless:
+                console = start_console(line, interrupted)
+            line.wait_armed(interrupted=lambda: interrupted.asked)
             if interrupted.asked:
                 return None
+            line.run_belt()
             say(f"The line runs: {options.rate_parts_per_s:g} parts a second, seed {options.seed}.")
-            if not arguments.headless:
-                console = start_console(line)
             if arguments.parts is None:
                 say("Ctrl-C ends it and prints the report.")
             with LiveDisplay(line) as display:
-                line.run(float("inf"), lambda: display.show() or line.finished or interrupted.asked)
+                line.run(float("inf"), lambda: _look(display, console) or line.finished or interrupted.asked)
             say("Stopping the line.")
             line.finish()
         finally:

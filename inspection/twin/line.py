@@ -159,18 +159,22 @@ class SimulatedLine:
         return self.config
 
     # --- life
-    def start(self, patience_s: float = 60.0, interrupted: Callable[[], bool] = lambda: False) -> None:
-        """Start everything, wait until the PLC has armed the station, and let the belt run.
+    def start(self) -> None:
+        """Start everything, wait until the PLC has armed the station, and let the belt run."""
+        self.launch()
+        self.wait_armed()
+        self.run_belt()
 
-        Returns early, with the belt at rest, when `interrupted` says so.
-        """
-        config = self.config or self.prepare()
-        self._say("Building the simulated cameras' producer, where that is still to do.")
+    def launch(self) -> None:
+        """Start all processes; the belt stands still."""
+        if self.config is None:
+            self.prepare()
+        self._say("Checking the simulated camera's producer; it is built when something changed.")
         build()
         twin, log = self.data_dir / "twin", self.data_dir / "run" / "log"
         camera_plan = str(twin / "camera.json")
         self._begin("world", ["--plan", camera_plan, "--log", str(self.world_log)])
-        self._await(lambda: bool(self._children["world"].listen()), 20, "the camera side")
+        self._await(lambda: bool(self._children["world"].listen()), 20, "The camera side")
         self._begin("painter", ["--plan", camera_plan])
         self._say("Starting the station: gate, inspector, recorder, cameras.")
         self._children["station"] = TalkingChild(
@@ -188,10 +192,14 @@ class SimulatedLine:
             death_signal=signal.SIGTERM,
         )
         self._begin("plc", ["--plan", str(twin / "plc.json"), "--log", str(self.plc_log)])
-        self._await(lambda: interrupted() or self._is_ready(), patience_s, "the station")
-        if interrupted():
-            return
-        self.board_at_start = read_board(config)
+
+    def wait_armed(self, patience_s: float = 120.0, interrupted: Callable[[], bool] = lambda: False) -> None:
+        """Wait until pictures are ready and the PLC has armed the station, or somebody interrupts."""
+        self._await(lambda: interrupted() or self._is_ready(), patience_s, "The station")
+
+    def run_belt(self) -> None:
+        """Let the belt run: from here on parts come."""
+        self.board_at_start = self.read_board()
         self.t0_ns = time.monotonic_ns() + _LEAD_IN_NS
         for name in ("world", "plc"):
             self._children[name].send(t0_ns=self.t0_ns)
