@@ -193,7 +193,9 @@ def _earlier(weights: Path) -> dict[str, object]:
     record = weights.parent.parent.parent / "job.json"
     made_by = json.loads(record.read_text()) if record.is_file() else {}
     kept = {key: made_by.get(key) for key in ("recipe", "seed", "code_commit", "fit_s", "start")}
-    return {"weights_sha256": file_sha256(weights), "job": kept}
+    with (weights.parent.parent / "results.csv").open() as stream:
+        epochs = sum(1 for _ in stream) - 1
+    return {"weights_sha256": file_sha256(weights), "epochs": epochs, "job": kept}
 
 
 def _fit_seconds(results: Path) -> float:

@@ -33,9 +33,9 @@ CONTRAST_GREY: dict[DefectKind, tuple[float, float]] = {
     DefectKind.PIT: (12.0, 80.0),
     DefectKind.DENT: (18.0, 70.0),
     DefectKind.STAIN: (12.0, 50.0),
-    DefectKind.BURR: (16.0, 90.0),
+    DefectKind.BURR: (22.0, 95.0),
     DefectKind.CRACK: (18.0, 85.0),
-    DefectKind.CHIP: (20.0, 100.0),
+    DefectKind.CHIP: (32.0, 110.0),
 }
 """Range of the contrast in grey levels, log-uniform."""
 EDGE_KINDS = frozenset({DefectKind.BURR, DefectKind.CHIP})

@@ -33,7 +33,7 @@ from inspection.twin.surface import (
 )
 from inspection.types import Box
 
-DETECTABILITY_LIMIT = 12.0
+DETECTABILITY_LIMIT = 16.0
 """Parts whose most visible defect lies below this count as not detectable; fixed before any evaluation."""
 SIZE_RANGE_PX = (4.0, 60.0)
 READ_NOISE_GREY = 1.5
