@@ -134,12 +134,18 @@ class JudgingMachine(RuleBasedStateMachine):
         self.parts[self.ordinal] = a_part(self.ordinal, self.now_ns)
         self.take(self.judging.part(self.parts[self.ordinal]))
 
+    @rule(sick=st.booleans())
+    def a_whole_part(self, sick: bool) -> None:
+        self.trigger()
+        for camera in range(VIEWS):
+            self.expose(camera, 0, sick=sick)
+
     @rule(camera=st.integers(0, VIEWS - 1), ahead=st.integers(-2, 1), sick=st.booleans())
-    def expose(self, camera: int, ahead: int, sick: bool) -> None:
+    def expose(self, camera: int, ahead: int, *, sick: bool) -> None:
         ordinal = max(1, self.ordinal + ahead)
         self.frames += 1
         self.given.add(self.frames)
-        unhealthy = ("focus",) if sick and self.frames % 4 == 0 else ()
+        unhealthy = ("focus",) if sick and camera == 1 else ()
         if unhealthy:
             self.sick.add(ordinal)
         self.sent[ordinal, camera] += 1
