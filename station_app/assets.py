@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from inspection.types import StationFault
 
@@ -27,8 +28,18 @@ class Assets:
     def __init__(self, folder: Path = DIST) -> None:
         """StationFault when the front end is not built."""
         self.folder = folder
+        self._path = folder / ".vite" / "manifest.json"
+        self._built_ns = 0
+        self._manifest: dict[str, Any] = {}
+        self._read()
+
+    def _read(self) -> None:
+        """Read the manifest, again when the front end was built anew under a running console."""
         try:
-            self._manifest = json.loads((folder / ".vite" / "manifest.json").read_text())
+            built_ns = self._path.stat().st_mtime_ns
+            if built_ns != self._built_ns:
+                self._manifest = json.loads(self._path.read_text())
+                self._built_ns = built_ns
         except (OSError, json.JSONDecodeError) as e:
             raise StationFault(
                 "The console's front end is not built: run `npm ci && npm run build` in station_app/frontend "
@@ -37,6 +48,8 @@ class Assets:
 
     def entry(self, name: str) -> Entry:
         """URLs of `src/<name>`; KeyError when there is no such entry."""
+        if self._path.exists():  # absent for a moment while it is being built
+            self._read()
         item = self._manifest[f"src/{name}"]
         imported = [self._manifest[key] for key in item.get("imports", ())]
         styles = [*item.get("css", ()), *(css for i in imported for css in i.get("css", ()))]

@@ -41,6 +41,9 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", envvar="GATESIGHT_CONFIG", help="The station's station.toml."),
 ]
 BundleArgument = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
+TrustedOption = Annotated[
+    list[Path] | None, typer.Option(file_okay=False, help="Folder of trusted public keys; may be repeated.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs to read.")]
 
 
@@ -75,6 +78,11 @@ def _given(**options: object) -> list[str]:
     return out
 
 
+def _each(flag: str, values: list[Path] | None) -> list[str]:
+    """`flag value` once for each value."""
+    return [word for value in values or [] for word in (flag, str(value))]
+
+
 @app.command(short_help="Run the whole station on the simulated line.")
 def demo(  # noqa: PLR0917 - one parameter an option of the issue
     parts: Annotated[
@@ -107,6 +115,10 @@ def demo(  # noqa: PLR0917 - one parameter an option of the issue
         typer.Option(file_okay=False, help="Keep all data here; default: a temporary folder."),
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the web console (8000).")] = None,
+    trusted: TrustedOption = None,
+    modbus_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the Modbus server; default: any.")
+    ] = None,
 ) -> None:
     """Run the whole station on the simulated line: drawn parts, simulated cameras, a soft PLC, a real gate."""
     _become(
@@ -124,7 +136,9 @@ def demo(  # noqa: PLR0917 - one parameter an option of the issue
             json=json,
             data_dir=data_dir,
             port=port,
-        ),
+            modbus_port=modbus_port,
+        )
+        + _each("--trusted", trusted),
     )
 
 
@@ -151,9 +165,14 @@ def console(
 
 
 @app.command(short_help="What this machine has and lacks, with remedies.")
-def doctor(json: JsonFlag = False) -> None:
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A station.toml to examine too.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
     """Say what this machine has and lacks for the station, each with its remedy."""
-    _become("inspection.doctor", _given(json=json))
+    _become("inspection.doctor", _given(config=config, json=json))
 
 
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -183,14 +202,17 @@ def bundle_show(path: BundleArgument, json: JsonFlag = False) -> None:
 @bundle_app.command("verify", short_help="Check every hash and the signature.")
 def bundle_verify(
     path: BundleArgument,
-    trusted: Annotated[
-        list[Path] | None, typer.Option(file_okay=False, help="Folder of trusted public keys; may be repeated.")
-    ] = None,
+    trusted: TrustedOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Check every hash and the signature; non-zero when a byte differs or the signer is unknown."""
-    keys = [word for folder in trusted or [] for word in ("--trusted", str(folder))]
-    _become("weights.bundle", ["verify", str(path), *keys, *_given(json=json)])
+    _become("weights.bundle", ["verify", str(path), *_each("--trusted", trusted), *_given(json=json)])
+
+
+@bundle_app.command("trust", short_help="Trust the signer of a bundle from now on.")
+def bundle_trust(path: BundleArgument, trusted: TrustedOption = None, json: JsonFlag = False) -> None:
+    """Copy the signer's public key into the folder of trusted keys; look at `bundle show` first."""
+    _become("weights.bundle", ["trust", str(path), *_each("--trusted", trusted), *_given(json=json)])
 
 
 @journal_app.command("verify", short_help="Check every record and the hash chain.")

@@ -93,7 +93,7 @@ def test_demo_hands_on_every_option_of_the_issue(tmp_path: Path) -> None:
         ),
         *("--seed", "7", "--drop-frames", "0.01", "--skip-triggers", "0.02"),
         *("--headless", "--json", "r.json"),
-        *("--data-dir", str(tmp_path), "--port", "8123"),
+        *("--data-dir", str(tmp_path), "--port", "8123", "--modbus-port", "1503", "--trusted", "k"),
     ]
     done = gatesight(["demo", *options], cwd=tmp_path, path=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -110,6 +110,8 @@ def test_demo_without_options_hands_on_none(tmp_path: Path) -> None:
     [
         (["run", "--config", "s.toml"], "inspection.station", ["--config", "s.toml"]),
         (["doctor", "--json"], "inspection.doctor", ["--json"]),
+        (["doctor", "-c", "s.toml"], "inspection.doctor", ["--config", "s.toml"]),
+        (["bundle", "trust", "b", "--json"], "weights.bundle", ["trust", "b", "--json"]),
         (["evaluate", "--bundle", "b", "--help"], "training.evaluate", ["--bundle", "b", "--help"]),
         (["bundle", "show", "b", "--json"], "weights.bundle", ["show", "b", "--json"]),
         (["bundle", "verify", "b", "--trusted", "k"], "weights.bundle", ["verify", "b", "--trusted", "k"]),
