@@ -90,11 +90,14 @@ def test_sigterm_ends_it_although_somebody_is_watching(station: FilledStation) -
     accounts.first_password()
     token = accounts.sign_in(1, "a test")
     store.dispose()
-    with _started(station) as (child, port, _), connect(
-        f"ws://127.0.0.1:{port}/live",
-        origin=f"http://127.0.0.1:{port}",  # type: ignore[arg-type]
-        additional_headers={"cookie": f"gatesight_session={token}"},
-    ) as viewer:
+    with (
+        _started(station) as (child, port, _),
+        connect(
+            f"ws://127.0.0.1:{port}/live",
+            origin=f"http://127.0.0.1:{port}",  # type: ignore[arg-type]
+            additional_headers={"cookie": f"gatesight_session={token}"},
+        ) as viewer,
+    ):
         assert '"type": "station"' in str(viewer.recv(timeout=30))
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=60) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from inspection.twin import contract as c
 from inspection.types import Outcome
+from tests.line.broken_stations import BROKEN
 from tests.line.virtual_line import DEFECTIVE_EVERY, Trouble, VirtualLine
 
 TROUBLES: dict[str, Trouble] = {
@@ -69,6 +70,15 @@ def test_ten_times_five_thousand_parts_in_every_trouble(seed: int) -> None:
     line = VirtualLine(parts=5000, seed=100 + seed, trouble=TROUBLES["everything"])
     line.run()
     check(line)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_every_seeded_bug_of_a_station_is_caught(name: str) -> None:
+    trouble = Trouble(drop_frames=0.03, skip_triggers=0.03)
+    line = BROKEN[name](parts=400, seed=6, trouble=trouble)
+    line.run()
+    with pytest.raises(AssertionError):
+        check(line)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

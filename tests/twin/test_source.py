@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_each_cycle_shows_every_part_once_in_another_seeded_order(coco: Path) ->
     order = [source.photograph(k).path.stem for k in range(20)]
     assert all(sorted(order[i : i + 5]) == ["a", "b", "c", "d", "t"] for i in (0, 5, 10, 15))
     assert len({tuple(order[i : i + 5]) for i in (0, 5, 10, 15)}) > 1
+    assert all(a != b for a, b in pairwise([source.photograph(k).path for k in range(500)]))
     again = make_source(coco=coco, seed=3, views=1)
     assert isinstance(again, PhotographSource)
     assert [again.photograph(k).path.stem for k in range(20)] == order
