@@ -15,7 +15,7 @@ from typing import Any
 
 from inspection.statistics import upper_bound
 from inspection.twin.records import JournalPart, JournalRun, stamped_numbers
-from inspection.twin.renderer import PartTruth
+from inspection.twin.renderer import DETECTABILITY_LIMIT, PartTruth
 from inspection.twin.source import PartSource
 from inspection.twin.truth import Fact, RegisterTruth
 from inspection.types import Outcome
@@ -78,6 +78,7 @@ def make_report(facts: RunFacts) -> dict[str, Any]:
         "plc_triggers": len(numbered),
         "latency_ms": _latencies(matched),
         "deadline_ms": facts.deadline_ms,
+        "detectability_limit": DETECTABILITY_LIMIT if facts.limit_applies else None,
         "frames": _frames(facts),
         "faults_injected": affected,
         "plc": {"late_scans": facts.truth.late_scans, "crowded_scans": facts.truth.crowded_scans},

@@ -76,6 +76,18 @@ class PhotographSource:
 
     @lru_cache(maxsize=4)  # noqa: B019 - a source lives as long as its process
     def _order(self, cycle: int) -> list[int]:
+        """The order of one cycle; it never begins with the picture that the last one ended with.
+
+        Twice the same picture would be refused as a frozen camera, and rightly.
+        """
+        order = self._shuffled(cycle)
+        if len(order) == 2:
+            return self._shuffled(0)
+        if cycle and len(order) > 2 and order[0] == self._shuffled(cycle - 1)[-1]:
+            order[0], order[1] = order[1], order[0]
+        return order
+
+    def _shuffled(self, cycle: int) -> list[int]:
         order = list(range(len(self._photographs)))
         random.Random(f"{self._seed}/{cycle}").shuffle(order)  # noqa: S311 - an order of parts, no secret
         return order

@@ -82,6 +82,8 @@ def summary(report: dict[str, Any]) -> str:
     """The report for people; bounds are exact, one-sided, 95 %."""
     truth, bounds = report["truth"], report["truth"]["bounds"]
     frames = report["frames"]
+    limited = report["detectability_limit"] is not None
+    above = f" ({truth['above_limit']} above the detectability limit)"
     lines = [
         "",
         (
@@ -90,11 +92,9 @@ def summary(report: dict[str, Any]) -> str:
         ),
         f"gate: {report['bins']}, diverted {report['diverted_total']}",
         f"not inspected because of: {report['not_inspected_by_reason'] or 'nothing'}",
-        (
-            f"parts: good {truth['good']}, defective {truth['defective']} "
-            f"({truth['above_limit']} above the detectability limit)"
-        ),
-        f"escapes above the limit {_percent(bounds['escapes_above_limit'])}; all {_percent(bounds['escapes'])}",
+        f"parts: good {truth['good']}, defective {truth['defective']}" + (above if limited else ""),
+        f"escapes {_percent(bounds['escapes'])}",
+        *([f"escapes above the limit {_percent(bounds['escapes_above_limit'])}"] if limited else []),
         f"overkill {_percent(bounds['overkill'])}",
         f"false pass {truth['false_pass']}, late pass {truth['late_pass']}, mispaired {truth['mispaired']}",
         (
@@ -108,7 +108,8 @@ def summary(report: dict[str, Any]) -> str:
         rows = report["escapes_by_size"][side]
         if rows:
             cells = "  ".join(f"{size} px {row['escapes']}/{row['judged']}" for size, row in rows.items())
-            lines.append(f"escapes by size, {name} the limit: {cells}")
+            side_text = f", {name} the limit" if limited else ""
+            lines.append(f"escapes by size{side_text}: {cells}")
     load = report["engine_load"]
     loaded = "unknown" if load is None else f"{100 * load:.0f} % of the box"
     lines.append(f"{report['parts_per_s']} parts/s; engine load {loaded}")

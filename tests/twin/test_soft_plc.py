@@ -201,6 +201,23 @@ def test_truth_catches_what_a_broken_station_does(bug: str) -> None:
         assert seen[caught_by[bug]] > 0
 
 
+def test_a_pass_that_stood_there_while_the_plc_could_not_read_is_a_late_read_and_no_late_pass() -> None:
+    line = Line(parts=60)
+    line.arm_and_start()
+    line.run_until(lambda: line.plc.counts.parts == 30)
+    station, blind_until = line.station, line.now + 390 * MS
+    assert station is not None
+    while line.now < blind_until:
+        line.now += SCAN
+        station.write(line.now, line.plc.scan(line.now))
+        station.read(line.now)
+        line.plc.lost(line.now, "no answer")
+    line.run_until(lambda: line.plc.finished)
+    truth = line.truth()
+    assert truth.late_read
+    assert truth.late_pass == truth.false_pass == []
+
+
 def test_truth_catches_a_gate_that_passes_without_a_verdict() -> None:
     line = Line(parts=50)
     line.arm_and_start()
