@@ -30,7 +30,9 @@ def line_under_fire(folder: Path, kills: int, seed: int) -> tuple[list[Kill], di
 
 
 def check(kills: list[Kill], wanted: int, report: dict[str, Any]) -> None:
-    print(*(f"{k.role} {k.back_s} s" for k in kills), sep="\n")  # shown when it fails, and by -s
+    print(
+        *(f"{k.role} {k.back_s} s (x {k.slowness:.1f})" for k in kills), sep="\n"
+    )  # shown when it fails, and by -s
     assert report["truth"]["false_pass"] == 0
     assert report["truth"]["late_pass"] == 0
     assert report["truth"]["mispaired"] == 0
@@ -41,14 +43,14 @@ def check(kills: list[Kill], wanted: int, report: dict[str, Any]) -> None:
     assert len(report["epochs"]) >= 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_five_kills_pass_no_part_and_lose_no_count(tmp_path: Path) -> None:
     kills, report = line_under_fire(tmp_path, 5, seed=2)
     check(kills, 5, report)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_fifty_kills_pass_no_part_and_lose_no_count(tmp_path: Path) -> None:
     kills, report = line_under_fire(tmp_path, 50, seed=20)
     check(kills, 50, report)
