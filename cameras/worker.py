@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from cameras.accounting import Accounting, Books, Fate
 from cameras.base import Camera, CameraFault, CameraSpec, Exposure
+from cameras.firing import Firing, unmatched
 from cameras.health import HealthMeter, breaches
 from cameras.pfnc import bytes_per_frame, code_of
 from cameras.ring import Ring
@@ -56,13 +57,16 @@ class Worker:
         ring: Ring,
         link: Link,
         row: Row,
+        firing: Firing | None = None,
     ) -> None:
+        """`firing` where the station itself triggers this camera."""
         self._index = index
         self._limits = limits
         self._camera = camera
         self._ring = ring
         self._link = link
         self._row = row
+        self._firing = firing
         code = code_of(table.pixel_format)
         self._frame_bytes = bytes_per_frame(code, table.width_px, table.height_px)
         self._health = HealthMeter(code, table.width_px, table.height_px, table.view)
@@ -71,10 +75,16 @@ class Worker:
         self._next_count_ns = 0
         self._fetch_cpu_ns = 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether its pictures can be believed; false only until a software trigger was tried."""
+        return self._firing is None or self._firing.ready
+
     def step(self) -> None:
         """One turn: at most one frame, one beat. Raises CameraFault when the camera is gone."""
         before_ns = time.thread_time_ns()
-        exposure = self._camera.fetch(_FETCH_MS)
+        firing = self._firing
+        exposure = self._camera.fetch(_FETCH_MS) if firing is None else firing.next_exposure()
         if exposure is not None:
             self._take(exposure)
             self._fetch_cpu_ns += time.thread_time_ns() - before_ns
@@ -116,7 +126,7 @@ class Worker:
         pixels[:] = exposure.pixels[: self._frame_bytes]
         exposure.release()
         health = self._health.measure(pixels)
-        unhealthy = breaches(health, self._limits)
+        unhealthy = breaches(health, self._limits) + (unmatched(exposure) if self._firing else ())
         generation = self._ring.publish(slot)
         frame = FrameRef(
             camera=self._index,
@@ -213,17 +223,24 @@ def _work(context: ChildContext) -> int:
     camera = open_patiently(lambda: GenicamCamera.open(spec), row, context.stop.is_set)
     if camera is None:
         return 0
+    link, line = context.links["inspector"], context.config.line
+    window_pulses = line.pair_window_pulses if line.pairing == "encoder" else None
+    fires = table.trigger == "software"
     worker = Worker(
         index=index,
         table=table,
         limits=recipe.health,
         camera=camera,
         ring=ring,
-        link=context.links["inspector"],
+        link=link,
         row=row,
+        firing=Firing(index=index, camera=camera, link=link, window_pulses=window_pulses) if fires else None,
     )
-    row.report(ProcessState.READY)
     try:
+        while not worker.ready and not context.stop.is_set():
+            worker.step()
+        if worker.ready:
+            row.report(ProcessState.READY)
         while not context.stop.is_set():
             worker.step()
         worker.publish_books(at_rest=True)

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import assert_never
 
@@ -28,6 +29,7 @@ from inspection.judging import Batch, Effect, Exposed, Judged, Judging, Release
 from inspection.link import Link
 from inspection.messages import (
     ExposureDone,
+    FireTrigger,
     FrameFault,
     FrameReady,
     LineReset,
@@ -37,7 +39,7 @@ from inspection.messages import (
     ViewSeen,
 )
 from inspection.slots import CameraSlots, Keeper
-from inspection.types import Outcome, Reason, Verdict
+from inspection.types import Outcome, PartRef, Reason, Verdict
 
 EXIT_ENGINE = 5
 """The engine hangs or only fails: a fresh process is the remedy."""
@@ -62,7 +64,12 @@ class Inspector:
         recipe_sha256: str,
         row: Row,
         hang_ns: int,
+        fires: Sequence[Link] = (),
+        fire_limit_ns: int = 0,
     ) -> None:
+        """`fires`: links of the cameras that the station triggers itself, within `fire_limit_ns` of the part's
+        own trigger.
+        """
         self._gate = links["gate"]
         self._links = links
         self._cameras = cameras
@@ -74,6 +81,8 @@ class Inspector:
         self._parallel = detector.info.parallel
         self._row = row
         self._hang_ns = hang_ns
+        self._fires = fires
+        self._fire_limit_ns = fire_limit_ns
         self._in_engine = 0
         self._overdue: dict[int, int] = {}  # batches declared hung -> when the patience with them ends
         self._faults_in_a_row = 0
@@ -155,6 +164,7 @@ class Inspector:
                         )
                     )
                 case PartTriggered():
+                    self._fire(message.part)  # first of all: the belt moves
                     self._carry_out(self._judging.part(message.part))
                 case PartClosed():
                     self._carry_out(self._judging.closed(message.ordinal))
@@ -162,6 +172,18 @@ class Inspector:
                     self._carry_out(self._judging.reset())
                 case _:
                     self._undecodable += 1  # a message that nobody sends us
+
+    def _fire(self, part: PartRef) -> None:
+        """Have the cameras without a trigger line take its pictures. A lost order is a missing picture."""
+        for link in self._fires:
+            link.send(
+                FireTrigger(
+                    ordinal=part.ordinal,
+                    encoder_pulses=part.encoder_pulses,
+                    at_ns=part.trigger_ns,
+                    until_ns=part.trigger_ns + self._fire_limit_ns,
+                )
+            )
 
     def _frame(self, message: FrameReady) -> None:
         frame = message.frame

@@ -79,6 +79,14 @@ def build_judging(config: StationConfig, recipe: Recipe, *, max_batch: int, time
     return Judging(pairer=pairer, recipe=recipe, times=times, max_batch=max_batch)
 
 
+def fire_limit_ns(config: StationConfig) -> int:
+    """How long after its trigger a part may still be photographed: half the minimum pitch at the highest speed.
+
+    It is the pairing window of the line contract, in time: the station cannot latch an encoder when it fires.
+    """
+    return int(config.line.min_pitch_mm / 2 / config.line.max_speed_mm_s * 1e9)
+
+
 def check_recipe(config: StationConfig, recipe: Recipe, detector: Detector) -> str:
     """StationFault when recipe and cameras do not fit; a sentence when the recipe names unknown classes."""
     if len(recipe.views) != len(config.camera):
@@ -119,6 +127,8 @@ def body(context: ChildContext) -> int:
         recipe_sha256=recipe.sha256,
         row=context.row,
         hang_ns=int(config.engine.hang_ms * NS_PER_MS),
+        fires=[context.links[f"camera{i}"] for i, c in enumerate(config.camera) if c.trigger == "software"],
+        fire_limit_ns=fire_limit_ns(config),
     )
     gc.collect()
     gc.freeze()  # what lives now lives for ever: no collection walks it again

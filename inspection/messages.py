@@ -27,6 +27,15 @@ class FrameFault(msgspec.Struct, frozen=True, tag="frame_fault"):
     frame_id: int | None = None
 
 
+class FireTrigger(msgspec.Struct, frozen=True, tag="fire"):
+    """Inspector -> camera worker: take this part's picture now ([[camera]] trigger = "software")."""
+
+    ordinal: int
+    encoder_pulses: int  # the part's
+    at_ns: int  # the part's trigger instant
+    until_ns: int  # from here on the belt may have carried the part half a minimum pitch: no picture of it
+
+
 class PartTriggered(msgspec.Struct, frozen=True, tag="part"):
     """Gate -> inspector: expect pictures of this part."""
 
@@ -86,10 +95,19 @@ class ImageHandOver(msgspec.Struct, frozen=True, tag="image"):
     seq: int
     outcome: int  # of the inspector's verdict; the journal has the last word
     verdict: Verdict | None = None
+    keep: bool = True  # False: only for people to see now, not for the archive
 
 
 Message = (
-    FrameReady | FrameFault | PartTriggered | PartClosed | LineReset | ExposureDone | PartJudged | ImageHandOver
+    FrameReady
+    | FrameFault
+    | FireTrigger
+    | PartTriggered
+    | PartClosed
+    | LineReset
+    | ExposureDone
+    | PartJudged
+    | ImageHandOver
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -11,7 +11,7 @@ import pytest
 
 from inspection.board import InspectorCounter, ProcessState
 from inspection.inspecting import EXIT_ENGINE
-from inspection.messages import ExposureDone, FrameFault, ImageHandOver, LineReset, PartClosed
+from inspection.messages import ExposureDone, FireTrigger, FrameFault, ImageHandOver, LineReset, PartClosed
 from inspection.types import Outcome, Reason
 from tests.inspector.line_stub import HEIGHT_PX, STRIP_PX, WIDTH_PX, inspector_line, write_station
 
@@ -219,3 +219,24 @@ def test_heartbeat_goes_on_and_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
         line.process.send_signal(signal.SIGTERM)
         assert line.process.wait(10) == 0
     assert HEIGHT_PX > STRIP_PX
+
+
+def test_cameras_without_a_trigger_line_are_fired_for_each_part(tmp_path: Path) -> None:
+    path = write_station(tmp_path)
+    text = path.read_text()
+    first, second = text.split('serial = "', 2)[1:]
+    assert first
+    path.write_text(text.replace('serial = "' + second, 'trigger = "software"\nserial = "' + second))
+    with inspector_line(path) as line:
+        for ordinal in (1, 2):
+            part = line.trigger(ordinal)
+            fire = line.receive("camera1", FireTrigger)
+            assert (fire.ordinal, fire.encoder_pulses, fire.at_ns) == (
+                ordinal,
+                part.encoder_pulses,
+                part.trigger_ns,
+            )
+            assert fire.until_ns - fire.at_ns == 50_000_000  # 25 mm, half the minimum pitch, at 500 mm/s
+            line.expose_all(ordinal)
+            assert line.judged().verdict.outcome is Outcome.PASS
+        assert line.links["camera0"].receive() is None  # this one has its line
