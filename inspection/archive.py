@@ -55,7 +55,8 @@ class Archive:
             self.shed += 1
             return
         self._preview(message, jpeg)
-        self._keep(message, jpeg)
+        if message.keep:
+            self._keep(message, jpeg)
 
     def _keep(self, message: ImageHandOver, jpeg: bytes) -> None:
         if self.disk_is_full or len(self._rows) >= _ROWS_WAITING:

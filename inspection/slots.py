@@ -23,6 +23,7 @@ from inspection.messages import ImageHandOver
 from inspection.types import FrameRef, Outcome, StationFault
 
 _SHARE_FOR_RECORDER = 3  # one part in three of a ring
+_PREVIEW_NS = 200_000_000  # people see the line although most passed parts are not kept
 
 
 class CameraSlots:
@@ -129,17 +130,27 @@ class Keeper:
         self._cameras = cameras
         self._link = link
         self._pass_share = pass_share
+        self._shown_ns = [0] * len(cameras)  # when a picture of each camera last went to the recorder
 
     def release(self, release: Release) -> None:
         """Give the frame's slot to whom it belongs now."""
         camera = self._cameras[release.frame.camera]
-        if self._link is None or not self._wanted(release):
+        wanted = self._wanted(release)
+        if self._link is None or not (wanted or self._is_preview_due(release)):
             camera.free(release.frame)
-        elif camera.recorder_is_busy() or not self._hand_over(camera, self._link, release):
-            self.shed += 1
+        elif camera.recorder_is_busy() or not self._hand_over(camera, self._link, release, keep=wanted):
+            self.shed += wanted
             camera.free(release.frame)
         else:
-            self.handed += 1
+            self.handed += wanted
+            self._shown_ns[release.frame.camera] = release.frame.ready_ns
+
+    def _is_preview_due(self, release: Release) -> bool:
+        """A picture that is not kept is still shown, when none was for a while; by the frame's own clock."""
+        frame = release.frame
+        if self._shown_ns[frame.camera] == 0:
+            self._shown_ns[frame.camera] = frame.ready_ns
+        return release.part is not None and frame.ready_ns - self._shown_ns[frame.camera] >= _PREVIEW_NS
 
     def _wanted(self, release: Release) -> bool:
         """Every part that did not pass, and a share of those that did, by hash, so that replay agrees."""
@@ -152,7 +163,7 @@ class Keeper:
         return chance < self._pass_share
 
     @staticmethod
-    def _hand_over(camera: CameraSlots, link: Link, release: Release) -> bool:
+    def _hand_over(camera: CameraSlots, link: Link, release: Release, *, keep: bool) -> bool:
         frame, part, verdict = release.frame, release.part, release.verdict
         try:
             camera.ring.hand_over(frame.slot, frame.generation)
@@ -167,5 +178,6 @@ class Keeper:
                 seq=part.seq if part else 0,
                 outcome=int(outcome),
                 verdict=verdict,
+                keep=keep,
             )
         )

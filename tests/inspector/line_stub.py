@@ -20,7 +20,7 @@ from cameras.ring import Ring
 from inspection.board import Board, ProcessState
 from inspection.config import StationConfig, load_config
 from inspection.link import Link, link_pair
-from inspection.messages import FrameReady, Message, PartJudged, PartTriggered
+from inspection.messages import FrameReady, ImageHandOver, Message, PartJudged, PartTriggered
 from inspection.types import Epoch, FrameRef, Ordinal, PartRef, Seq
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -157,7 +157,9 @@ class LineStub:
         while (left_s := end_s - time.monotonic()) > 0:
             select.select([self.links[link]], [], [], left_s)
             message: Message | None = self.links[link].receive()
-            if isinstance(message, kind):
+            if isinstance(message, ImageHandOver) and not message.keep:
+                self.rings[message.frame.camera].free(message.frame.slot, message.frame.generation)
+            elif isinstance(message, kind):
                 return message
         raise AssertionError(f"no {kind.__name__} on {link} within {timeout_s} s")
 
@@ -175,9 +177,13 @@ class LineStub:
             time.sleep(0.005)
 
     def wait_slots_free(self, timeout_s: float = 10.0) -> None:
-        """Until every slot of every ring is free again."""
+        """Until every slot of every ring is free again; pictures that are only shown are freed here."""
         end_s = time.monotonic() + timeout_s
         while any(ring.state(slot) for ring in self.rings for slot in range(ring.slots)):
+            shown = self.links["recorder"].receive()
+            if isinstance(shown, ImageHandOver):
+                assert not shown.keep
+                self.rings[shown.frame.camera].free(shown.frame.slot, shown.frame.generation)
             assert time.monotonic() < end_s, [ring.state(s) for ring in self.rings for s in range(ring.slots)]
             time.sleep(0.005)
 
