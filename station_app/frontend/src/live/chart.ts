@@ -16,14 +16,19 @@ interface Colours {
   outcomes: Record<Outcome, string>;
 }
 
-/** Columns for uPlot: index, deadline, and one latency column an outcome. Pure. */
+/**
+ * Columns for uPlot: place (0 is now), deadline, and one latency column an outcome. Always the full width, so that
+ * the deadline spans the chart from the first part on. Pure.
+ */
 export function columns(parts: readonly Part[]): (number | null)[][] {
   const shown = parts.slice(-SHOWN_PARTS);
-  const first = SHOWN_PARTS - shown.length;
+  const missing = SHOWN_PARTS - shown.length;
+  const at = (i: number): Part | undefined => shown[i - missing];
+  const column = <T>(value: (i: number) => T): T[] => Array.from({ length: SHOWN_PARTS }, (_, i) => value(i));
   return [
-    shown.map((_, i) => first + i - SHOWN_PARTS + 1),
-    shown.map((p) => p.deadline_ms),
-    ...OUTCOMES.map((outcome) => shown.map((p) => (p.outcome === outcome ? p.latency_ms : null))),
+    column((i) => i - SHOWN_PARTS + 1),
+    column((i) => (at(i) ?? shown[0])?.deadline_ms ?? null),
+    ...OUTCOMES.map((outcome) => column((i) => (at(i)?.outcome === outcome ? (at(i)?.latency_ms ?? null) : null))),
   ];
 }
 
