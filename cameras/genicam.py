@@ -37,6 +37,7 @@ _PULSE_NODES = ("DeviceTemperature", "TimestampLatchValue", "CounterValue", "Enc
 _ENCODER_MASK = 0xFFFF_FFFF
 _PULSE_PERIOD_NS = 50_000_000
 _LATCHES = 8
+_RELATCH_NS = 10_000_000_000  # two quartz clocks drift apart by up to 0.1 ms a second
 _KILL = gentl.ACQ_STOP_FLAGS_LIST.ACQ_STOP_FLAGS_KILL
 _BUSY = (gentl.AccessDeniedException, gentl.ResourceInUseException, gentl.BusyException)
 
@@ -68,6 +69,7 @@ class GenicamCamera:
         self._frame_bytes = bytes_per_frame(self._expected[2], spec.width_px, spec.height_px)
         self._encoder: Any = None
         self._clock: DeviceClock | None = None
+        self._latched_ns = 0
         self._pulse = next((n for n in _PULSE_NODES if self.nodes.has(n)), None)
         self._last_sign_ns = 0
         self._generic_chunks = self._acquirer.device.tl_type not in {"U3V", "GEV"}
@@ -230,6 +232,9 @@ class GenicamCamera:
     def _feel_pulse(self) -> None:
         """While no frames come, read a register now and then: a camera that is gone answers with an error."""
         now_ns = time.monotonic_ns()
+        if self._clock is not None and now_ns - self._latched_ns > _RELATCH_NS:
+            with contextlib.suppress(NodeRefused):  # a camera that is gone is found below
+                self._clock = self._read_clock()
         if self._pulse is None or now_ns - self._last_sign_ns < _PULSE_PERIOD_NS:
             return
         try:
@@ -242,6 +247,7 @@ class GenicamCamera:
         """None when the camera has no latch or its frames carry no stamp."""
         if not (self.nodes.has("TimestampLatch") and self.nodes.has("TimestampLatchValue")):
             return None
+        self._latched_ns = time.monotonic_ns()
         latches = []
         for _ in range(_LATCHES):
             before_ns = time.monotonic_ns()
