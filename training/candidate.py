@@ -65,8 +65,8 @@ def suggested_recipe(
         "version": 1,
         "id": 1,
         "views": [{"name": view} for view in views],
-        "classes": {key: {"min_score": round(value, 3)} for key, value in limits.items()},
-        "default_limit": {"min_score": round(min(limits.values()), 3)},
+        "classes": {key: {"min_score": round(value, 4)} for key, value in limits.items()},
+        "default_limit": {"min_score": round(min(limits.values()), 4)},
         "health": dict(health),
     }
 
@@ -90,6 +90,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
         size_px=recipe.input_px,
         channels=recipe.channels,
         pictures=network_pictures(val.pictures[:PARITY_PICTURES], recipe.input_px, recipe.channels),
+        heads=about["heads"],
     )
     model = model_path.read_bytes()
     content: dict[str, Any] = {
@@ -117,6 +118,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
             "fit_s": job["fit_s"],
             "start": job.get("start"),
             "parity": parity,
+            "heads": about["heads"],
         },
     }
     if rendered:

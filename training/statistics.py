@@ -12,6 +12,9 @@ import numpy as np
 from inspection.statistics import upper_bound
 from inspection.types import Box, Finding
 
+SOFT_STEP, CLASS_REACH = 0.25, 0.5
+"""Log-odds; see `choose_limits`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartAnswer:
@@ -84,46 +87,42 @@ def choose_limits(
     overkill_target: float = 0.02,
     floor: float = 0.05,
 ) -> dict[str, float]:
-    """Choose a score limit for each class on validation answers: one common start, then class by class.
+    """Choose a score limit for each class on validation answers: one common limit, then class by class.
 
-    The cost is escapes and overkill in units of their targets; among equal costs the middle of the widest
-    flat stretch wins, so that the limit stands clear of the parts on either side.
+    The cost is escapes and overkill in units of their targets. A part near its limit counts in part (a logistic
+    step of `SOFT_STEP` in log-odds), so that limits keep clear of the parts on either side, and a class may
+    move by `CLASS_REACH` log-odds from the common limit at most: a handful of parts must not decide (hard counts
+    and free limits gave 0.5 % escapes where they were chosen and 4.6 % on other seeds).
     """
-    grid = np.round(np.concatenate([np.arange(floor, 0.3, 0.01), np.arange(0.3, 0.96, 0.02)]), 3)
-    scores = np.array([[a.best.get(name, 0.0) for name in classes] for a in answers]).reshape(-1, len(classes))
+    grid = np.linspace(_log_odds(np.array(floor)), 3.0, 100)
+    scores = [[a.best.get(name, 0.0) for name in classes] for a in answers]
+    odds = _log_odds(np.array(scores, np.float64).reshape(-1, len(classes)))
     defective = np.asarray([a.defective and a.counted for a in answers], dtype=bool)
     good = np.asarray([not a.defective for a in answers], dtype=bool)
 
     def cost(limits: np.ndarray) -> float:
-        reject: np.ndarray = np.any(scores >= limits, axis=1)
-        escape = (~reject[defective]).mean() if defective.any() else 0.0
+        margin = (odds - limits).max(axis=1) / SOFT_STEP
+        reject = 1 / (1 + np.exp(-np.clip(margin, -60, 60)))
+        escape = (1 - reject[defective]).mean() if defective.any() else 0.0
         overkill = reject[good].mean() if good.any() else 0.0
         return float(escape / escape_target + overkill / overkill_target)
 
-    limits = np.full(len(classes), _flat_middle(grid, [cost(np.full(len(classes), g)) for g in grid]))
+    common = min(grid, key=lambda value: cost(np.full(len(classes), value)))
+    limits = np.full(len(classes), common)
+    near = grid[np.abs(grid - common) <= CLASS_REACH]
     for _ in range(2):
         for index in range(len(classes)):
-            costs = []
-            for value in grid:
-                tried = limits.copy()
-                tried[index] = value
-                costs.append(cost(tried))
-            limits[index] = _flat_middle(grid, costs)
-    return {name: float(limit) for name, limit in zip(classes, limits, strict=True)}
+            tried = np.repeat(limits[None], len(near), axis=0)
+            tried[:, index] = near
+            limits[index] = near[int(np.argmin([cost(row) for row in tried]))]
+    return {
+        name: round(float(1 / (1 + np.exp(-limit))), 4) for name, limit in zip(classes, limits, strict=True)
+    }
 
 
-def _flat_middle(grid: np.ndarray, costs: Sequence[float]) -> float:
-    """Return the middle of the longest run of lowest costs."""
-    lowest = np.asarray(costs) <= min(costs) + 1e-9
-    best, start = (0, 0), None
-    for index, low in enumerate([*lowest, False]):
-        if low and start is None:
-            start = index
-        elif not low and start is not None:
-            if index - start > best[1] - best[0]:
-                best = (start, index)
-            start = None
-    return float(grid[(best[0] + best[1] - 1) // 2])
+def _log_odds(scores: np.ndarray) -> np.ndarray:
+    clipped = np.clip(scores, 1e-4, 1 - 1e-4)
+    return np.log(clipped / (1 - clipped))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,13 +29,13 @@ class DefectKind(str, Enum):
 
 
 CONTRAST_GREY: dict[DefectKind, tuple[float, float]] = {
-    DefectKind.SCRATCH: (14.0, 75.0),
-    DefectKind.PIT: (12.0, 80.0),
-    DefectKind.DENT: (18.0, 70.0),
-    DefectKind.STAIN: (12.0, 50.0),
-    DefectKind.BURR: (22.0, 95.0),
-    DefectKind.CRACK: (18.0, 85.0),
-    DefectKind.CHIP: (32.0, 110.0),
+    DefectKind.SCRATCH: (24.0, 80.0),
+    DefectKind.PIT: (20.0, 85.0),
+    DefectKind.DENT: (26.0, 75.0),
+    DefectKind.STAIN: (18.0, 55.0),
+    DefectKind.BURR: (26.0, 95.0),
+    DefectKind.CRACK: (26.0, 90.0),
+    DefectKind.CHIP: (36.0, 110.0),
 }
 """Range of the contrast in grey levels, log-uniform."""
 EDGE_KINDS = frozenset({DefectKind.BURR, DefectKind.CHIP})

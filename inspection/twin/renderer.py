@@ -33,7 +33,7 @@ from inspection.twin.surface import (
 )
 from inspection.types import Box
 
-DETECTABILITY_LIMIT = 16.0
+DETECTABILITY_LIMIT = 24.0
 """Parts whose most visible defect lies below this count as not detectable; fixed before any evaluation."""
 SIZE_RANGE_PX = (4.0, 60.0)
 READ_NOISE_GREY = 1.5
@@ -191,8 +191,10 @@ class PartRenderer:
         first = int(rng.integers(self.views))
         kinds = list(DefectKind)
         if self._crowd is not None:
-            low, high = self._crowd
-            return [(first, kinds[i]) for i in rng.integers(len(kinds), size=int(rng.integers(low, high + 1)))]
+            # small lumps and bites at an edge are the hardest to learn: they come twice as often
+            weights = np.array([2.0 if kind in EDGE_KINDS else 1.0 for kind in kinds])
+            size = int(rng.integers(self._crowd[0], self._crowd[1] + 1))
+            return [(first, kinds[i]) for i in rng.choice(len(kinds), size=size, p=weights / weights.sum())]
         plan: list[tuple[int, DefectKind]] = []
         while len(plan) < count:
             view = first if not plan or rng.random() < 0.8 else int(rng.integers(self.views))
