@@ -227,6 +227,8 @@ class History:
 
 
 def _thumb(part: PartFact, views: list[ViewFact], findings: list[FindingFact]) -> ThumbFact:
+    deciding = [f for f in findings if f.defect_class in part.rejected_by]
+    findings = deciding or findings
     order = [f.camera for f in findings]
     view = min(views, key=lambda v: order.index(v.camera) if v.camera in order else len(order), default=None)
     shown = [f for f in findings if view is not None and f.camera == view.camera]

@@ -312,7 +312,8 @@ def _level(processes: list[ProcessFact], line: LineFact) -> tuple[Level, str]:
     ill = [p for p in processes if p.health != "ready"]
     if ill:
         first = ill[0]
-        return "degraded", f"{first.label}: {first.text or first.health}"
+        told = f"{first.label}: {first.text or first.health}".rstrip(".")
+        return "degraded", f"{told}." if line.armed else f"{told}. Parts are diverted."
     if not line.plc_alive:
         return "waiting", "No PLC is connected. Parts are diverted until it is."
     if not line.armed:

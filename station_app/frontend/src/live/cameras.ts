@@ -6,6 +6,8 @@ import type { Finding, Outcome, Preview, Rectangle } from "./messages";
 const STALE_MS = 3000;
 /** A picture that was not passed stays long enough to be looked at. */
 const NOTABLE_MS = 1000;
+/** Fainter findings are drawn thin and stand in the list only. */
+const SURE_SCORE = 0.3;
 const LABEL_FONT = "600 12px system-ui, sans-serif";
 
 export class CameraTile {
@@ -86,7 +88,8 @@ export class CameraTile {
     // half a pixel less on each side: smoothing would else draw in what lies just outside the view
     const [x, y, w, h] = [seenX + 0.5, seenY + 0.5, seenWidth - 1, seenHeight - 1];
     context.drawImage(bitmap, x, y, w, h, left, top, shownWidth, shownHeight);
-    for (const finding of preview.findings) {
+    // the surest last, so that it lies on top
+    for (const finding of preview.findings.toSorted((a, b) => a.score - b.score)) {
       drawFinding(context, finding, { left: left - seenX * scale, top: top - seenY * scale, scale, ratio }, preview.outcome);
     }
   }
@@ -105,14 +108,16 @@ function drawFinding(context: CanvasRenderingContext2D, f: Finding, at: Placemen
   const y = at.top + f.y0 * at.scale - margin;
   const width = (f.x1 - f.x0) * at.scale + 2 * margin;
   const height = (f.y1 - f.y0) * at.scale + 2 * margin;
+  const isSure = f.score >= SURE_SCORE;
   // Dark halo under a light line: visible on any metal.
   context.lineJoin = "round";
   context.strokeStyle = "rgba(0, 0, 0, 0.75)";
-  context.lineWidth = 5 * at.ratio;
+  context.lineWidth = (isSure ? 5 : 2.5) * at.ratio;
   context.strokeRect(x, y, width, height);
   context.strokeStyle = outcome === "reject" ? "#ff7a45" : "#ffd24a";
-  context.lineWidth = 2.5 * at.ratio;
+  context.lineWidth = (isSure ? 2.5 : 1) * at.ratio;
   context.strokeRect(x, y, width, height);
+  if (!isSure) return;
   drawLabel(context, `${f.defect_class} ${Math.round(100 * f.score)} %`, x, y, height, at.ratio);
 }
 
