@@ -152,7 +152,8 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {"protocol": about.get("protocol"), "f_limit": f_limit}
     report: dict[str, Any] = {"choice": figures(chosen, job["classes"], limits, **settings)}
     if rendered:
-        seeds = range(TEST_SEEDS.start, TEST_SEEDS.start + 5)
+        first = TEST_SEEDS.start + given.test_offset
+        seeds = range(first, first + 5)
         tested = _rendered_answers(
             model, card, model_path, seeds, parts=given.parts, share=0.2, threads=given.threads
         )
@@ -188,6 +189,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--test", type=Path, help="COCO file of the test data")
     parser.add_argument("--parts", type=int, default=2000, help="rendered test parts of each of five seeds")
+    parser.add_argument(
+        "--test-offset", type=int, default=0, help="fresh test seeds: raise it when a test was seen"
+    )
     parser.add_argument("--choice-parts", type=int, default=1000, help="rendered parts of each of four seeds")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(argv)

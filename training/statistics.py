@@ -89,10 +89,10 @@ def choose_limits(
 ) -> dict[str, float]:
     """Choose a score limit for each class on validation answers: one common limit, then class by class.
 
-    The cost is escapes and overkill in units of their targets. A part near its limit counts in part (a logistic
-    step of `SOFT_STEP` in log-odds), so that limits keep clear of the parts on either side, and a class may
-    move by `CLASS_REACH` log-odds from the common limit at most: a handful of parts must not decide (hard counts
-    and free limits gave 0.5 % escapes where they were chosen and 4.6 % on other seeds).
+    The cost is escapes and overkill in units of their targets. A part near its limit counts in part (a
+    logistic step of `SOFT_STEP` in log-odds), so that limits keep clear of parts on either side, and a class
+    may move by `CLASS_REACH` log-odds from the common limit at most: a handful of parts must not decide (hard
+    counts and free limits gave 0.5 % escapes where they were chosen and 4.6 % on other seeds).
     """
     grid = np.linspace(_log_odds(np.array(floor)), 3.0, 100)
     scores = [[a.best.get(name, 0.0) for name in classes] for a in answers]
