@@ -43,6 +43,7 @@ class Wiring:
             config.shm_dir, ignore_errors=True
         )  # what a killed supervisor left; nobody else lives here
         config.previews_dir.mkdir(parents=True)
+        (config.shm_dir / "data_dir").write_text(f"{config.station.data_dir}\n")  # whose memory this is
         self.board = Board.create(config.board_path, config.board_rows())
         self.rings = {
             c.serial: Ring.create(

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from inspection.board import Board
-from inspection.types import StationFault
-
 
 def _threads() -> set[str]:
     # daemon pools of native libraries (openvino, onnxruntime, torch) belong to the process, not to a test
@@ -33,29 +30,29 @@ def _children() -> set[int]:
     return alive
 
 
-def _shared_memory() -> set[str]:
-    """Folders of stations that no longer run; other stations of this machine may come and go meanwhile."""
-    return {p.name for p in Path("/dev/shm").glob("gatesight-*") if not _supervised(p / "board")}
-
-
-def _supervised(board: Path) -> bool:
-    try:
-        attached = Board.attach(board)
-    except StationFault:
-        return board.parent.exists()  # being made just now
-    pid = attached.row("supervisor").pid if "supervisor" in attached.names else 0
-    attached.close()
-    return pid == 0 or Path(f"/proc/{pid}").exists()
+def _shared_memory(within: Path) -> set[str]:
+    """Folders of stations whose data lie below `within`; other stations of this machine are not ours."""
+    found = set()
+    for owner in Path("/dev/shm").glob("gatesight-*/data_dir"):
+        try:
+            mine = Path(owner.read_text().strip()).is_relative_to(within)
+        except OSError:
+            continue
+        if mine:
+            found.add(owner.parent.name)
+    return found
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks() -> Iterator[None]:
+def nothing_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the test that leaves a thread, a child process or a shared-memory folder behind."""
-    threads, children, memory = _threads(), _children(), _shared_memory()
+    base = tmp_path_factory.getbasetemp()
+    threads, children, memory = _threads(), _children(), _shared_memory(base)
     yield
     assert not _threads() - threads, f"threads left behind: {_threads() - threads}"
     assert not _children() - children, f"child processes left behind: {_children() - children}"
-    assert not _shared_memory() - memory, f"shared memory left behind: {_shared_memory() - memory}"
+    left = _shared_memory(base) - memory
+    assert not left, f"shared memory left behind: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,9 @@ from inspection.child import EXIT_FAULT
 from inspection.types import Reason
 from tests.cameras.harness import WorkerLine, wait_until
 
+# free-running cameras drop pictures when they are starved of processor time: not beside other tests
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerLine]:

@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from inspection.types import Outcome, Reason
 from tests.contract.code import Code
-from tests.contract.line import DEADLINE_MS, MIN_PITCH, RECIPES, WINDOW, Line, verify_fates
+from tests.contract.line import DEADLINE_MS, MIN_PITCH, RECIPES, WINDOW, Line
+from tests.contract.line_checks import verify_fates
 
 OUTCOMES = st.sampled_from([Outcome.PASS, Outcome.PASS, Outcome.PASS, Outcome.REJECT, Outcome.NOT_INSPECTED])
 ENCODER_STARTS = st.sampled_from([0, 2**32 - 1, 2**32 - 30, 2**32 - 200, 2**31 - 60, 2**32 - 900])
