@@ -14,11 +14,13 @@ Bytes: journal_format. Records: journal_records. Readers, `verify`: journal_read
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from inspection.journal_disk import Disk
@@ -369,6 +371,7 @@ def _lock(folder: Path) -> int:
 
 def main(argv: list[str]) -> int:
     """`verify FOLDER` or `dump FOLDER`; 0 when the journal is whole, 1 when it is not, 2 for bad usage."""
+    as_json, argv = "--json" in argv, [word for word in argv if word != "--json"]
     if len(argv) != 2 or argv[0] not in ("verify", "dump"):
         sys.stderr.write("usage: python -m inspection.journal verify|dump FOLDER\n")
         return 2
@@ -380,8 +383,12 @@ def main(argv: list[str]) -> int:
                 sys.stdout.write(f"{entry.index} {at.segment}:{at.offset} {entry.record}\n")
         found = verify(folder)
     except (StationFault, OSError) as e:
+        sys.stdout.write(json.dumps({"ok": False, "error": str(e)}) + "\n" if as_json else "")
         sys.stderr.write(f"{e}\n")
         return 1
+    if as_json:
+        sys.stdout.write(json.dumps({"ok": True, **asdict(found), "chain": found.chain.hex()}) + "\n")
+        return 0
     torn = f", {found.torn_bytes} torn bytes behind them (an unclean stop)" if found.torn_bytes else ""
     out = sys.stderr if argv[0] == "dump" else sys.stdout
     out.write(f"{found.records} records in {found.segments} segments verify{torn}; chain {found.chain.hex()}\n")

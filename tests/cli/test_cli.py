@@ -187,3 +187,10 @@ def test_train_without_extras_says_what_installs_them(tmp_path: Path) -> None:
 )
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert gatesight(arguments).returncode == 2
+
+
+def test_journal_verify_speaks_to_programs_too(tmp_path: Path) -> None:
+    done = gatesight(["journal", "verify", str(tmp_path / "none"), "--json"])
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"]) == (1, False)
+    assert told["error"] == done.stderr.strip()
