@@ -1,1 +1,1 @@
-x4X9jXEt2OeBNUSs0amqRc3+ZA7njDYco6wkmi5nj/71ayRhw/7cRHh+/+406dBT6oXCQRXMa6hQ8uVEOvGVBg==
+a1+LiDh3j6Db4H+dn4J7n3t/svdwdmt8Qwkgu/ds4k6vI7Bm9eE4P+/lsyd4SVyKaDt4QvWG7YX+9t5JRSOjDg==
