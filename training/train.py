@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from inspection.types import StationFault
@@ -199,10 +200,12 @@ def _earlier(weights: Path) -> dict[str, object]:
 
 
 def _fit_seconds(results: Path) -> float:
-    """Seconds that the epochs took, over all restarts: ultralytics writes them beside each epoch's losses."""
+    """Seconds that the finished epochs took; ultralytics' clock starts again at every restart, laps are summed."""
     with results.open(newline="") as stream:
         rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)]
-    return float(rows[-1]["time"]) if rows else 0.0
+    times = [float(row["time"]) for row in rows]
+    laps = [time for time, after in pairwise(times) if after < time]
+    return sum(laps) + (times[-1] if times else 0.0)
 
 
 if __name__ == "__main__":
