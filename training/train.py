@@ -200,7 +200,7 @@ def _earlier(weights: Path) -> dict[str, object]:
 
 
 def _fit_seconds(results: Path) -> float:
-    """Seconds that the finished epochs took; ultralytics' clock starts again at every restart, laps are summed."""
+    """Seconds that the finished epochs took; the clock starts again at every restart, so laps are summed."""
     with results.open(newline="") as stream:
         rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)]
     times = [float(row["time"]) for row in rows]
