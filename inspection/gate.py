@@ -220,7 +220,7 @@ class GateProcess:
         """After a fault and ResetError: recover the journal beside the loop, then go on with it."""
         try:
             self.journal = await self._loop.run_in_executor(None, self._renew, self.journal)
-        except StationFault as e:
+        except (StationFault, OSError) as e:
             self.gate.journal_stays_broken(str(e))
         else:
             self.gate.use_journal(self.journal)
@@ -231,7 +231,11 @@ class GateProcess:
     def _renew(self, broken: Journal) -> Journal:
         broken.close()
         journal = self._open_journal()
-        close_what_was_open(journal, journal.recovered, Reason.JOURNAL_FAULT, time.monotonic_ns())
+        try:
+            close_what_was_open(journal, journal.recovered, Reason.JOURNAL_FAULT, time.monotonic_ns())
+        except JournalFault as e:  # it still cannot be written: let go of its folder, for the next attempt
+            journal.close()
+            raise StationFault(str(e)) from e
         return journal
 
 

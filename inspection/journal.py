@@ -213,21 +213,22 @@ class Journal:
             return self._durable >= index
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Sync what was appended, stop the thread, release the folder."""
+        """Sync what was appended, stop the thread, release the folder. Once: descriptors are used again."""
+        if self._stop:
+            return
         if self._fault is None:
             self.wait_durable(self._appended, timeout_s)
         with self._wake:
             self._stop = True
             self._wake.notify_all()
         self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            return  # a disk that does not answer keeps its descriptors; the process is about to end
+        if self._thread.is_alive():  # a disk that does not answer keeps its descriptors
+            return
         if self._fault is None:
             self._disk.sync(self._fd)  # the durable mark itself
-        for fd in [self._fd, self._lock, *(fd for fd, _ in self._retiring)]:
+        spare = [] if self._spare is None else [self._spare]  # the file stays: its space is kept
+        for fd in [self._fd, self._lock, *spare, *(fd for fd, _ in self._retiring)]:
             os.close(fd)
-        if self._spare is not None:
-            os.close(self._spare)  # the file stays: its space is kept for the next start
 
     def _put(self, payload: bytes) -> int:
         data, chain = pack_frame(payload, self._chain)

@@ -17,6 +17,9 @@ from inspection.messages import FireTrigger, FrameReady, Message
 from inspection.types import FrameRef, Reason
 from tests.cameras.harness import WorkerLine, wait_until
 
+# what a camera misses depends on when it is told: not beside other tests
+pytestmark = pytest.mark.serial
+
 S = 1_000_000_000
 
 

@@ -242,7 +242,7 @@ class GateRig:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         _, errors = self.process.communicate(timeout=PATIENCE_S)
-        assert errors == ""
+        assert errors == "", errors
         return self.process.returncode
 
     @contextlib.contextmanager
