@@ -23,6 +23,7 @@ from pathlib import Path
 from cameras.pfnc import bytes_per_frame, code_of
 from cameras.ring import Ring, SlotOwner
 from inspection.board import Board, GateCounter, ProcessState
+from inspection.child import EXIT_FAULT
 from inspection.children import NS_PER_S, Budget, Child, ProcessSpec, die_with_parent
 from inspection.config import StationConfig, load_config
 from inspection.link import link_pair
@@ -30,7 +31,6 @@ from inspection.recipe import load_recipe
 from inspection.timing import check_timing
 from inspection.types import StationFault, StationState
 
-EXIT_FAULT = 3  # configuration or equipment: restarting alone does not help
 _WATCH_S = 0.02
 _SUPERVISOR_STALE_S = 5.0
 

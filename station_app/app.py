@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.templating import Jinja2Templates
 
+from inspection.child import EXIT_FAULT
 from inspection.config import StationConfig, load_config
 from inspection.records.images import ImageStore
 from inspection.types import StationFault
@@ -31,7 +32,6 @@ from station_app.routes import create_app
 from station_app.store import open_store
 from station_app.watch import Watch
 
-EXIT_FAULT = 3
 _TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from inspection.board import Board, GateCounter
 from inspection.config import load_config
+from inspection.twin.line import free_port
 from inspection.types import StationFault, StationState
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(180)]
@@ -101,12 +102,6 @@ def wait_for_state(path: Path, state: StationState, limit_s: float = 90) -> None
             return
         time.sleep(0.05)
     raise AssertionError(f"the station did not reach {state.name}")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture
