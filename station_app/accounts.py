@@ -8,6 +8,8 @@ A session's token is known to the browser only; the database holds its sha256.
 from __future__ import annotations
 
 import hashlib
+import hmac
+import ipaddress
 import secrets
 import threading
 import time
@@ -18,8 +20,9 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.dialects import sqlite
 
-from station_app.store import audit, sessions, users
+from station_app.store import audit, console_identity, sessions, users
 
 ADMIN = "admin"
 MIN_PASSWORD_CHARACTERS = 12
@@ -52,6 +55,15 @@ class Accounts:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
         self._decoy = self._hasher.hash(secrets.token_urlsafe(16))
         self._hashing = threading.Semaphore(2)  # 19 MiB each: log-in attempts cannot eat the station's memory
+        self.console_id, self._browser_key = self._identity()
+
+    def _identity(self) -> tuple[str, bytes]:
+        """What makes this console's cookies its own; drawn when its database is new."""
+        drawn = {"console_id": secrets.token_hex(4), "browser_key": secrets.token_hex(32)}
+        with self._engine.begin() as connection:
+            connection.execute(sqlite.insert(console_identity).values(id=1, **drawn).on_conflict_do_nothing())
+            row = connection.execute(select(console_identity)).one()
+        return row.console_id, bytes.fromhex(row.browser_key)
 
     def first_password(self) -> str | None:
         """Make the user `admin` if there is no user yet; its password, told this once, else None."""
@@ -151,6 +163,20 @@ class Accounts:
                 )
         return Session(user_id=row.id, user=row.name, role=row.role, csrf=row.csrf, token_sha256=digest)
 
+    def browser_proof(self, user: str) -> str:
+        """For the cookie of a browser that has just logged in as `user`."""
+        name = secrets.token_urlsafe(12)
+        return f"{name}.{self._browser_mac(name, user)}"
+
+    def known_browser(self, proof: str, user: str) -> str | None:
+        """The name of a browser that has logged in as `user` before, else None."""
+        name, _, mac = proof.partition(".")
+        is_known = hmac.compare_digest(mac.encode(), self._browser_mac(name, user).encode())
+        return name if is_known else None
+
+    def _browser_mac(self, name: str, user: str) -> str:
+        return hmac.new(self._browser_key, f"{name} {user}".encode(), hashlib.sha256).hexdigest()
+
     def sign_out(self, session: Session) -> None:
         """End one session."""
         with self._engine.begin() as connection:
@@ -172,11 +198,22 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-class Patience:
-    """Slows down repeated wrong log-ins from one address: free at first, then doubling up to `longest_s`.
+def source_of(address: str) -> str:
+    """Who counts as one in front of the log-in: an IPv4 address, or the /64 that one IPv6 host may roam in."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if ip.version == 4:
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
 
-    Nobody is locked out for longer than that, and nobody by what another address does. Pure but for its memory,
-    which is bounded; `now_s` is monotonic.
+
+class Patience:
+    """Slows down repeated wrong log-ins from one place: free at first, then doubling up to `longest_s`.
+
+    A place is a browser that has logged in before, or else an address. Nobody is locked out for longer than
+    that, and nobody by what another place does. Pure but for its bounded memory; `now_s` is monotonic.
     """
 
     def __init__(self, *, free: int = 5, longest_s: float = 30.0, remembered: int = 4096) -> None:
@@ -185,20 +222,20 @@ class Patience:
         self._remembered = remembered
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def wait_s(self, address: str, now_s: float) -> float:
-        """How long this address has to wait before its next attempt counts; 0 when it may try now."""
-        count, until_s = self._failures.get(address, (0, 0.0))
+    def wait_s(self, place: str, now_s: float) -> float:
+        """How long this place has to wait before its next attempt counts; 0 when it may try now."""
+        count, until_s = self._failures.get(place, (0, 0.0))
         return max(0.0, until_s - now_s) if count else 0.0
 
-    def failed(self, address: str, now_s: float) -> None:
+    def failed(self, place: str, now_s: float) -> None:
         """A wrong password from there."""
-        count = self._failures.pop(address, (0, 0.0))[0] + 1
+        count = self._failures.pop(place, (0, 0.0))[0] + 1
         over = count - self._free
         delay_s = 0.0 if over < 0 else min(self._longest_s, 2.0 ** min(over, 10))
-        self._failures[address] = (count, now_s + delay_s)
+        self._failures[place] = (count, now_s + delay_s)
         while len(self._failures) > self._remembered:
             self._failures.popitem(last=False)
 
-    def succeeded(self, address: str) -> None:
+    def succeeded(self, place: str) -> None:
         """A right one: forgotten."""
-        self._failures.pop(address, None)
+        self._failures.pop(place, None)

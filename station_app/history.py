@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,12 +139,8 @@ class History:
             row = connection.execute(statement).first()
             if row is None:
                 return None
-            views = connection.execute(
-                select(t.views).where(t.views.c.part_id == part_id).order_by(t.views.c.camera)
-            ).all()
-            findings = connection.execute(
-                select(t.findings).where(t.findings.c.part_id == part_id).order_by(t.findings.c.score.desc())
-            ).all()
+            views = connection.execute(_views_of([part_id])).all()
+            findings = connection.execute(_findings_of([part_id])).all()
             older = connection.execute(select(func.max(t.parts.c.id)).where(t.parts.c.id < part_id)).scalar()
             newer = connection.execute(select(func.min(t.parts.c.id)).where(t.parts.c.id > part_id)).scalar()
         return PartDetail(
@@ -166,11 +163,9 @@ class History:
         views: dict[int, list[ViewFact]] = {i: [] for i in ids}
         findings: dict[int, list[FindingFact]] = {i: [] for i in ids}
         with self._reading() as connection:
-            kept = select(t.views).where(t.views.c.part_id.in_(ids), t.views.c.image_sha256.is_not(None))
-            for row in connection.execute(kept.order_by(t.views.c.camera)):
+            for row in connection.execute(_views_of(ids).where(t.views.c.image_sha256.is_not(None))):
                 views[row.part_id].append(self._view(row))
-            found = select(t.findings).where(t.findings.c.part_id.in_(ids)).order_by(t.findings.c.score.desc())
-            for row in connection.execute(found):
+            for row in connection.execute(_findings_of(ids)):
                 findings[row.part_id].append(_finding(row))
         return [_thumb(p, views[p.id], findings[p.id]) for p in parts]
 
@@ -207,23 +202,19 @@ class History:
         p = t.parts.c
         with self._reading() as connection:
             run = connection.execute(select(func.max(t.runs.c.id))).scalar()
-            reasons = connection.execute(
-                select(p.reason, func.count())
-                .where(p.run_id == run, p.outcome == "not_inspected")
-                .group_by(p.reason)
+            counted = connection.execute(
+                select(p.outcome, p.reason, p.rejected_by, func.count())
+                .where(p.run_id == run, p.outcome != "pass")
+                .group_by(p.outcome, p.reason, p.rejected_by)
             ).all()
-            rejected = connection.execute(
-                select(p.rejected_by, func.count())
-                .where(p.run_id == run, p.outcome == "reject")
-                .group_by(p.rejected_by)
-            ).all()
-        defects: dict[str, int] = {}
-        for names, count in rejected:
-            for name in json.loads(names):
-                defects[name] = defects.get(name, 0) + count
-        return RunCounts(
-            reasons=_by_count({str(row[0]): int(row[1]) for row in reasons}), defects=_by_count(defects)
-        )
+        reasons: Counter[str] = Counter()
+        defects: Counter[str] = Counter()
+        for outcome, reason, rejected_by, count in counted:
+            if outcome == "not_inspected":
+                reasons[reason] += count
+            else:
+                defects.update(dict.fromkeys(json.loads(rejected_by), count))
+        return RunCounts(reasons=_by_count(reasons), defects=_by_count(defects))
 
 
 def _thumb(part: PartFact, views: list[ViewFact], findings: list[FindingFact]) -> ThumbFact:
@@ -235,7 +226,7 @@ def _thumb(part: PartFact, views: list[ViewFact], findings: list[FindingFact]) -
     return ThumbFact(part=part, view=view, findings=shown)
 
 
-def _by_count(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
+def _by_count(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -250,6 +241,16 @@ _PART_COLUMNS = (
     select(func.count()).where(t.findings.c.part_id == t.parts.c.id).scalar_subquery().label("finding_count"),
 )
 _DETAIL_COLUMNS = (t.runs.c.station, t.runs.c.started_utc_ns)
+
+
+def _views_of(part_ids: Sequence[int]) -> Select[tuple[object, ...]]:
+    """Views in the order of their cameras."""
+    return select(t.views).where(t.views.c.part_id.in_(part_ids)).order_by(t.views.c.camera)
+
+
+def _findings_of(part_ids: Sequence[int]) -> Select[tuple[object, ...]]:
+    """Findings, the surest first."""
+    return select(t.findings).where(t.findings.c.part_id.in_(part_ids)).order_by(t.findings.c.score.desc())
 
 
 def _newest(search: Search, before: int | None) -> Select[tuple[object, ...]]:

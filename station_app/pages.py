@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from fastapi import HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
+from inspection.records.images import PictureAltered
 from station_app import shown
 from station_app.console import console_of, session_of
 from station_app.export import csv_lines
@@ -140,6 +141,7 @@ def part_page(request: Request, part_id: PartId) -> HTMLResponse:
         "part.html",
         part=part,
         numbered=list(enumerate(part.findings, 1)),
+        serials={v.camera: v.serial for v in part.views if v.serial},
         spans=shown.timing_spans(part.timing),
         end_ms=shown.timing_end_ms(part.timing),
         reason=REASONS.get(part.reason),
@@ -186,7 +188,10 @@ def download(request: Request, part_id: PartId, camera: Annotated[int, Path(ge=0
 def _picture(request: Request, digest: str) -> tuple[bytes, str]:
     console = console_of(request)
     kind = console.history.image_type(digest)
-    data = console.images.get(digest, kind) if kind in _MEDIA_TYPES else None
+    try:
+        data = console.images.get(digest, kind) if kind in _MEDIA_TYPES else None
+    except PictureAltered as e:
+        raise HTTPException(410, str(e)) from e
     if kind is None or data is None:
         raise HTTPException(404, "This picture is not kept (any more).")
     return data, kind

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from enum import Enum
-from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, WebSocketException
 from fastapi.routing import APIRoute, APIWebSocketRoute
@@ -20,8 +19,8 @@ from starlette.routing import BaseRoute, Mount
 
 from inspection.types import StationFault
 from station_app.accounts import Accounts, Session
+from station_app.cookies import Cookie, read_cookie
 
-SESSION_COOKIE = "gatesight_session"
 CSRF_FIELD = "csrf"
 CSRF_HEADER = "x-csrf-token"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -80,7 +79,7 @@ class Needs:
 
 
 async def _session(connection: HTTPConnection) -> Session | None:
-    token = connection.cookies.get(SESSION_COOKIE)
+    token = read_cookie(connection, Cookie.SESSION)
     if not token:
         return None
     accounts: Accounts = connection.app.state.console.accounts
@@ -97,12 +96,9 @@ async def _carries_token(connection: HTTPConnection, expected: str) -> bool:
 
 def origin_is_ours(connection: HTTPConnection) -> bool:
     """Whether the Origin header names exactly the host (and port) that was asked. Browsers always send one."""
-    origin = connection.headers.get("origin")
-    if origin is None:
-        return False
-    parts = urlsplit(origin)
     scheme = {"ws": "http", "wss": "https"}.get(connection.url.scheme, connection.url.scheme)
-    return (parts.scheme, parts.netloc) == (scheme, connection.headers.get("host", ""))
+    host = connection.headers.get("host", "")
+    return bool(host) and connection.headers.get("origin") == f"{scheme}://{host}"
 
 
 def needs(permission: Permission) -> object:

@@ -20,10 +20,11 @@ from starlette.types import Scope
 from station_app import api, pages, signin
 from station_app.assets import Assets
 from station_app.console import Console, console_of
-from station_app.headers import Guard
+from station_app.cookies import Cookie, read_cookie
+from station_app.headers import HEADERS, Guard
 from station_app.history import RecordsUnavailable
 from station_app.live import Viewer
-from station_app.permissions import SESSION_COOKIE, NotSignedIn, Permission, check_routes, needs
+from station_app.permissions import NotSignedIn, Permission, check_routes, needs
 
 
 class Route(NamedTuple):
@@ -112,6 +113,7 @@ def create_app(console: Console, assets: Assets) -> FastAPI:
     app.add_exception_handler(RecordsUnavailable, _records_unavailable)
     app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(Exception, _broken)
     app.add_middleware(Guard)
     check_routes(app.routes)
     return app
@@ -124,7 +126,7 @@ def _answer_of(endpoint: Callable[..., object]) -> object:
 async def live_socket(socket: WebSocket) -> None:
     """The live socket of the Line page."""
     console = console_of(socket)
-    token = socket.cookies.get(SESSION_COOKIE, "")
+    token = read_cookie(socket, Cookie.SESSION)
     viewer = Viewer(socket, console.live, lambda: console.accounts.session(token) is not None)
     try:
         await viewer.run()
@@ -163,6 +165,17 @@ async def _refused(request: Request, error: Exception) -> Response:
     return pages.render(
         request, "error.html", error.status_code, code=error.status_code, title=title, told=told
     )
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    """A mistake of ours. Starlette answers it outside the Guard, so the headers are put on here."""
+    told = "The console made a mistake; its log says which. The line goes on without it."
+    if _wants_page(request):
+        answer = pages.render(request, "error.html", 500, code=500, title="That did not work", told=told)
+    else:
+        answer = JSONResponse({"detail": told}, 500)
+    answer.headers.update({**HEADERS, "cache-control": "no-store"})
+    return answer
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:

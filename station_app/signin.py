@@ -12,12 +12,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from station_app.accounts import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
+from station_app.accounts import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS, source_of
 from station_app.console import console_of, session_of
+from station_app.cookies import Cookie, give_cookie, read_cookie, take_cookie_back
 from station_app.pages import render
-from station_app.permissions import CSRF_FIELD, SESSION_COOKIE
-
-_LOGIN_COOKIE = "gatesight_login"  # pairs the log-in form with the browser that asked for it
+from station_app.permissions import CSRF_FIELD
 
 
 def safe_next(wanted: str) -> str:
@@ -39,13 +38,8 @@ def _form(request: Request, wanted: str, trouble: str = "", user: str = "", stat
     page = render(
         request, "login.html", status, wanted=wanted, trouble=trouble, user=user, pair=pair, bare=True
     )
-    _set_cookie(request, page, _LOGIN_COOKIE, pair)
+    give_cookie(request, page, Cookie.LOGIN, pair)
     return page
-
-
-def _set_cookie(request: Request, response: Response, name: str, value: str) -> None:
-    secure = request.url.scheme == "https"
-    response.set_cookie(name, value, httponly=True, samesite="strict", secure=secure, path="/")
 
 
 async def log_in(request: Request) -> Response:
@@ -53,11 +47,14 @@ async def log_in(request: Request) -> Response:
     console = console_of(request)
     fields = {k: v for k, v in (await request.form()).items() if isinstance(v, str)}
     wanted, user = safe_next(fields.get("next", "/")), fields.get("user", "").strip()[:64]
-    pair = request.cookies.get(_LOGIN_COOKIE, "")
+    pair = read_cookie(request, Cookie.LOGIN)
     if not pair or not hmac.compare_digest(pair.encode(), fields.get(CSRF_FIELD, "").encode()):
         return _form(request, wanted, "The page was open for too long. Please try again.", user, 403)
     address = request.client.host if request.client else ""
-    wait_s = console.patience.wait_s(address, time.monotonic())
+    # a browser that has logged in before is counted apart: nobody else's attempts can keep its owner out
+    browser = console.accounts.known_browser(read_cookie(request, Cookie.BROWSER), user)
+    place = source_of(address) if browser is None else f"browser {browser}"
+    wait_s = console.patience.wait_s(place, time.monotonic())
     if wait_s > 0:
         seconds = math.ceil(wait_s)
         page = _form(request, wanted, f"Too many wrong attempts. Try again in {seconds} s.", user, 429)
@@ -65,14 +62,17 @@ async def log_in(request: Request) -> Response:
         return page
     user_id = await run_in_threadpool(console.accounts.check, user, fields.get("password", ""))
     if user_id is None:
-        console.patience.failed(address, time.monotonic())
+        console.patience.failed(place, time.monotonic())
         await run_in_threadpool(console.accounts.write_down, user, "sign_in_failed", f"from {address}")
         return _form(request, wanted, "Name or password is wrong.", user, 401)
-    console.patience.succeeded(address)
+    console.patience.succeeded(place)
+    if (before := session_of(request)) is not None:
+        await run_in_threadpool(console.accounts.sign_out, before)
     token = await run_in_threadpool(console.accounts.sign_in, user_id, address)
     answer = RedirectResponse(wanted, 303)
-    _set_cookie(request, answer, SESSION_COOKIE, token)
-    answer.delete_cookie(_LOGIN_COOKIE, path="/")
+    give_cookie(request, answer, Cookie.SESSION, token)
+    give_cookie(request, answer, Cookie.BROWSER, console.accounts.browser_proof(user))
+    take_cookie_back(request, answer, Cookie.LOGIN)
     return answer
 
 
@@ -81,7 +81,7 @@ async def log_out(request: Request) -> Response:
     if (session := session_of(request)) is not None:
         await run_in_threadpool(console_of(request).accounts.sign_out, session)
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(SESSION_COOKIE, path="/")
+    take_cookie_back(request, answer, Cookie.SESSION)
     return answer
 
 

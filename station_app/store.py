@@ -51,6 +51,14 @@ sessions = Table(
     Column("used_utc_ns", BigInteger, nullable=False),
 )
 
+console_identity = Table(
+    "console_identity",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("console_id", String(16), nullable=False),  # in the names of its cookies
+    Column("browser_key", String(64), nullable=False),  # signs the cookie of a browser that has logged in
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -16,6 +16,10 @@ _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _TYPES = {"jpg", "png"}
 
 
+class PictureAltered(Exception):
+    """The file under a picture's name holds other bytes than were recorded."""
+
+
 class ImageStore:
     """Files under `<root>/ab/cd/<sha256>.<type>`. One writer (the recorder), any number of readers."""
 
@@ -49,11 +53,16 @@ class ImageStore:
         return digest
 
     def get(self, digest: str, kind: str) -> bytes | None:
-        """The bytes of a picture, or None when it is not kept."""
+        """The bytes of a picture, None when it is not kept; PictureAltered when they are others."""
         try:
-            return self.path(digest, kind).read_bytes()
+            data = self.path(digest, kind).read_bytes()
         except FileNotFoundError:
             return None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise PictureAltered(
+                f"The file of picture {digest[:16]} was altered on disk since it was recorded: not shown."
+            )
+        return data
 
     def remove(self, digest: str, kind: str) -> int:
         """Forget a picture; the bytes it freed."""

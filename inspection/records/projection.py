@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from inspection.journal_format import START, Position
 from inspection.journal_reader import Entry
@@ -34,14 +35,17 @@ OUTCOME_NAMES = {
 }
 
 
+# Epochs are 16 bits and come again after enough starts: the picture of another year's part must not be drawn
+# under this one's findings. Both times are the wall clock's, read within a second or so.
+_TOGETHER_NS = 3600 * 1_000_000_000
+
+
 class Projection:
     """Applies entries to the records database. Owned by the recorder; not for several threads."""
 
     def __init__(self, engine: Engine, serials: Sequence[str]) -> None:
         self._engine = engine
         self._serials = list(serials)
-        with engine.begin() as connection:
-            self._run_id = connection.execute(select(t.runs.c.id).order_by(t.runs.c.id.desc())).scalar()
 
     def position(self) -> Position:
         """Where the journal is to be followed from."""
@@ -53,24 +57,18 @@ class Projection:
         """All of them, and the cursor, or none."""
         if not entries:
             return
-        run_before = self._run_id
-        try:
-            with self._engine.begin() as connection:
-                for entry in entries:
-                    self._apply_one(connection, entry)
-                at = entries[-1].position
-                connection.execute(delete(t.cursor))
-                connection.execute(insert(t.cursor).values(id=1, segment=at.segment, offset=at.offset))
-        except BaseException:
-            self._run_id = run_before
-            raise
+        with self._engine.begin() as connection:
+            for entry in entries:
+                self._apply_one(connection, entry)
+            at = entries[-1].position
+            connection.execute(delete(t.cursor))
+            connection.execute(insert(t.cursor).values(id=1, segment=at.segment, offset=at.offset))
 
     def _apply_one(self, connection: Connection, entry: Entry) -> None:
         record = entry.record
         match record:
             case Started():
-                self._run_id = _insert_id(
-                    connection,
+                connection.execute(
                     insert(t.runs).values(
                         journal_index=entry.index,
                         epoch=record.epoch,
@@ -78,20 +76,23 @@ class Projection:
                         station=record.station,
                         recipe_sha256=record.recipe_sha256,
                         bundle_sha256=record.bundle_sha256,
-                    ),
+                    )
                 )
             case BundleInUse():
                 self._update_run(
-                    connection, recipe_sha256=record.recipe_sha256, bundle_sha256=record.bundle_sha256
+                    connection,
+                    record.epoch,
+                    recipe_sha256=record.recipe_sha256,
+                    bundle_sha256=record.bundle_sha256,
                 )
             case VerdictRecord():
                 self._verdict(connection, record)
             case Published():
                 self._update_part(connection, record.epoch, record.ordinal, published_ns=record.published_ns)
             case DispositionRecord():
-                self._update_by_seq(connection, record.seq, disposition=int(record.disposition))
+                self._update_by_seq(connection, record.epoch, record.seq, disposition=int(record.disposition))
             case PartIdentified():
-                self._update_by_seq(connection, record.seq, part_id=record.part_id)
+                self._update_by_seq(connection, record.epoch, record.seq, part_id=record.part_id)
             case LineEvent():
                 connection.execute(
                     insert(t.events).values(
@@ -99,12 +100,13 @@ class Projection:
                     )
                 )
             case Stopped():
-                self._update_run(connection, stopped_utc_ns=record.utc_ns)
+                self._update_run(connection, record.epoch, stopped_utc_ns=record.utc_ns)
             case _:
                 pass  # Continued, Armed, PartOpened: nothing the tables show
 
-    def _update_run(self, connection: Connection, **values: object) -> None:
-        connection.execute(update(t.runs).where(t.runs.c.id == self._run_id).values(**values))
+    def _update_run(self, connection: Connection, epoch: int, **values: object) -> None:
+        run_id = self._run_of(connection, epoch)
+        connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(**values))
 
     def _run_of(self, connection: Connection, epoch: int) -> int | None:
         """Newest run of that epoch: recovery closes parts of the run before the one that just started."""
@@ -135,7 +137,11 @@ class Projection:
         if not record.views:
             return
         kept = connection.execute(
-            select(t.images).where(t.images.c.epoch == record.epoch, t.images.c.ordinal == record.ordinal)
+            select(t.images).where(
+                t.images.c.epoch == record.epoch,
+                t.images.c.ordinal == record.ordinal,
+                _stored_with(record.trigger_utc_ns),
+            )
         ).all()
         pictures = {row.camera: row for row in kept}
         for view in record.views:
@@ -161,32 +167,33 @@ class Projection:
             update(t.parts).where(t.parts.c.run_id == run_id, t.parts.c.ordinal == ordinal).values(**values)
         )
 
-    def _update_by_seq(self, connection: Connection, seq: int, **values: object) -> None:
-        """The PLC speaks in sequence numbers, which wrap: its newest part of this run is meant."""
+    def _update_by_seq(self, connection: Connection, epoch: int, seq: int, **values: object) -> None:
+        """The PLC speaks in sequence numbers, which wrap: its newest part of that run is meant."""
+        run_id = self._run_of(connection, epoch)
         part_id = connection.execute(
             select(t.parts.c.id)
-            .where(t.parts.c.run_id == self._run_id, t.parts.c.seq == seq)
+            .where(t.parts.c.run_id == run_id, t.parts.c.seq == seq)
             .order_by(t.parts.c.id.desc())
             .limit(1)
         ).scalar()
         if part_id is not None:
             connection.execute(update(t.parts).where(t.parts.c.id == part_id).values(**values))
 
-    def pictures(self, rows: Iterable[dict[str, object]]) -> None:
+    def pictures(self, rows: Iterable[dict[str, Any]]) -> None:
         """Stored pictures; a view row that already stands gets its digest, a later one finds it."""
         with self._engine.begin() as connection:
             for row in rows:
                 connection.execute(insert(t.images).values(**row))
                 part = connection.execute(
-                    select(t.parts.c.id)
+                    select(t.parts.c.id, t.parts.c.trigger_utc_ns)
                     .where(t.parts.c.epoch == row["epoch"], t.parts.c.ordinal == row["ordinal"])
                     .order_by(t.parts.c.id.desc())
                     .limit(1)
-                ).scalar()
-                if part is not None:
+                ).first()
+                if part is not None and abs(row["stored_utc_ns"] - part.trigger_utc_ns) < _TOGETHER_NS:
                     connection.execute(
                         update(t.views)
-                        .where(t.views.c.part_id == part, t.views.c.camera == row["camera"])
+                        .where(t.views.c.part_id == part.id, t.views.c.camera == row["camera"])
                         .values(**_picture_values(row["sha256"], row["type"], row["width"], row["height"]))
                     )
 
@@ -195,7 +202,10 @@ class Projection:
         with self._engine.begin() as connection:
             for table in (t.findings, t.views, t.parts, t.runs, t.events, t.cursor):
                 connection.execute(delete(table))
-        self._run_id = None
+
+
+def _stored_with(trigger_utc_ns: int) -> ColumnElement[bool]:
+    return t.images.c.stored_utc_ns.between(trigger_utc_ns - _TOGETHER_NS, trigger_utc_ns + _TOGETHER_NS)
 
 
 def _insert_id(connection: Connection, statement: object) -> int:

@@ -208,3 +208,46 @@ def _barriers(page: Page, path: str) -> list[str]:
         for v in result["violations"]
         if v["impact"] in {"serious", "critical"}
     ]
+
+
+@pytest.mark.parametrize("width", [360, 390, 1280, 1920])
+def test_no_page_is_wider_than_its_window(plant: Plant, context: BrowserContext, width: int) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 800})
+    log_in(page, plant)
+    expect(page.locator("[data-text=pass]")).to_have_text(ANY_NUMBER)
+    expect(page.locator(".process")).to_have_count(6)
+    wide = {}
+    for path in ("", "/parts", "/parts?outcome=reject", "/parts/1", "/help", "/account", "/nosuch"):
+        if path:
+            page.goto(plant.url + path)
+        over = page.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        if over > 0:
+            wide[path] = over
+    assert wide == {}
+
+
+def test_counts_are_read_from_two_metres_and_fit_their_bins(page: Page) -> None:
+    """On a 24-inch panel 44 px are 12 mm; a rule of thumb asks for 10 mm at two metres (distance / 200)."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    count = page.locator("[data-text=pass]")
+    expect(count).to_have_text(ANY_NUMBER)
+    for shown, digits in (("999", 3), ("9\u202f999", 5), ("999\u202f999", 7), ("9\u202f999\u202f999", 8)):
+        fits, size = count.evaluate(
+            """(e, [shown, digits]) => {
+              const copy = e.cloneNode();
+              copy.removeAttribute("data-text");
+              copy.textContent = shown;
+              copy.dataset.digits = digits;
+              e.parentElement.append(copy);
+              const fits = copy.scrollWidth <= e.parentElement.clientWidth;
+              const size = parseFloat(getComputedStyle(copy).fontSize);
+              copy.remove();
+              return [fits, size];
+            }""",
+            [shown, digits],
+        )
+        assert fits, shown
+        assert size >= (44 if digits == 3 else 18)

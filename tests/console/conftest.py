@@ -43,6 +43,11 @@ def post_login(client: TestClient, user: str, password: str, **fields: str):
     return client.post("/login", data=data, headers={"origin": ORIGIN}, follow_redirects=False)
 
 
+def session_cookie(room: Room) -> str:
+    """Name of the session's cookie at this console."""
+    return f"gatesight_{room.console.accounts.console_id}_session"
+
+
 def csrf_of(client: TestClient) -> str:
     """The token that the pages of this session carry."""
     page = client.get("/help", headers={"accept": "text/html"}).text

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from inspection.types import StationFault
 from station_app.accounts import Session
+from station_app.headers import HEADERS
 from station_app.permissions import ROLES, Permission, check_routes, needs
 from station_app.routes import ROUTES
 from tests.console.conftest import ORIGIN, Room, csrf_of
@@ -150,3 +151,30 @@ def test_static_files_are_public_and_stay_inside(room: Room) -> None:
     assert client.get("/static/assets/main-1.js").status_code == 200
     for path in ("/static/../station.toml", "/static/%2e%2e/%2e%2e/etc/passwd", "/static/..%2f..%2fetc/passwd"):
         assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[", "http://testserver@evil.example", "http://testserver/", "http:", ""]
+)
+def test_an_origin_that_is_no_origin_is_foreign(room: Room, origin: str) -> None:
+    client = TestClient(room.client.app, base_url=ORIGIN, raise_server_exceptions=False)
+    answer = client.post("/login", data={"csrf": "x"}, headers={"origin": origin})
+    assert (answer.status_code, answer.json()["detail"]) == (403, "This request comes from another site.")
+
+
+def test_a_mistake_of_ours_is_answered_with_every_header(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a secret of the inside")
+
+    room.log_in()
+    monkeypatch.setattr(type(room.console.history), "part", broken)
+    client = TestClient(
+        room.client.app, base_url=ORIGIN, cookies=room.client.cookies, raise_server_exceptions=False
+    )
+    for path, headers in (("/parts/1", PAGE), ("/api/v1/parts/1", {})):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 500
+        assert "The line goes on" in answer.text
+        assert "secret" not in answer.text
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value

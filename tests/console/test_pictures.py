@@ -70,6 +70,17 @@ def test_a_picture_that_retention_removed_is_404(inside: Room) -> None:
     assert inside.client.get(f"/images/{digest}").status_code == 404
 
 
+def test_a_picture_that_was_altered_on_disk_is_not_shown_as_evidence(inside: Room) -> None:
+    part_id = inside.station.part()
+    while not (digest := inside.client.get(f"/api/v1/parts/{part_id}").json()["image"]):
+        part_id = inside.station.part()
+    path = inside.station.images.path(digest, "jpg")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    answer = inside.client.get(f"/images/{digest}")
+    assert answer.status_code == 410
+    assert "altered on disk" in answer.json()["detail"]
+
+
 def test_download_has_a_telling_name(inside: Room) -> None:
     part = _kept(inside)
     answer = inside.client.get(f"/parts/{part['id']}/images/1")

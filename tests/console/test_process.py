@@ -95,7 +95,7 @@ def test_sigterm_ends_it_although_somebody_is_watching(station: FilledStation) -
         connect(
             f"ws://127.0.0.1:{port}/live",
             origin=f"http://127.0.0.1:{port}",  # type: ignore[arg-type]
-            additional_headers={"cookie": f"gatesight_session={token}"},
+            additional_headers={"cookie": f"gatesight_{accounts.console_id}_session={token}"},
         ) as viewer,
     ):
         assert '"type": "station"' in str(viewer.recv(timeout=30))

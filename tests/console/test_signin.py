@@ -8,13 +8,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from inspection.types import StationFault
-from station_app.accounts import AGE_LIMIT_NS, IDLE_LIMIT_NS, Accounts, Patience
-from station_app.permissions import SESSION_COOKIE
+from station_app.accounts import AGE_LIMIT_NS, IDLE_LIMIT_NS, Accounts, Patience, source_of
 from station_app.signin import safe_next
 from station_app.store import open_store
-from tests.console.conftest import ORIGIN, Room, csrf_of, post_login
+from tests.console.conftest import ORIGIN, Room, csrf_of, post_login, session_cookie
 
 HOUR_NS = 3600 * 10**9
 
@@ -114,7 +114,9 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_login_sets_a_strict_cookie_and_leads_on(room: Room) -> None:
     answer = post_login(room.client, "admin", room.password, next="/parts")
     assert (answer.status_code, answer.headers["location"]) == (303, "/parts")
-    cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith(SESSION_COOKIE)).lower()
+    cookie = next(
+        c for c in answer.headers.get_list("set-cookie") if c.startswith(session_cookie(room))
+    ).lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert room.client.get("/", headers={"accept": "text/html"}).status_code == 200
@@ -124,7 +126,7 @@ def test_wrong_password_says_nothing_of_which_half_is_wrong(room: Room) -> None:
     answers = [post_login(room.client, user, "wrong") for user in ("admin", "nobody")]
     assert [a.status_code for a in answers] == [401, 401]
     assert all("Name or password is wrong." in a.text for a in answers)
-    assert all(SESSION_COOKIE not in a.headers.get("set-cookie", "") for a in answers)
+    assert all(session_cookie(room) not in a.headers.get("set-cookie", "") for a in answers)
 
 
 def test_login_form_works_only_with_its_own_cookie_and_origin(room: Room) -> None:
@@ -144,7 +146,7 @@ def test_repeated_wrong_logins_have_to_wait_and_the_right_one_too(room: Room) ->
 
 def test_logout_ends_the_session_on_the_server(room: Room) -> None:
     room.log_in()
-    token = room.client.cookies[SESSION_COOKIE]
+    token = room.client.cookies[session_cookie(room)]
     answer = room.client.post(
         "/logout", data={"csrf": csrf_of(room.client)}, headers={"origin": ORIGIN}, follow_redirects=False
     )
@@ -204,3 +206,97 @@ def test_patience_remembers_a_bounded_number_of_addresses() -> None:
     for i in range(1000):
         patience.failed(f"10.0.0.{i}", 0.0)
     assert len(patience._failures) == 10
+
+
+def test_a_persistent_stranger_at_the_same_address_cannot_keep_the_operator_out(room: Room) -> None:
+    """Behind one proxy or terminal everybody has one address: the operator's browser is known by its cookie."""
+    room.log_in()
+    operator = dict(room.client.cookies)
+    room.client.cookies.clear()
+    for _ in range(8):
+        post_login(room.client, "admin", "wrong")
+    assert post_login(room.client, "admin", room.password).status_code == 429
+    room.client.cookies.clear()
+    room.client.cookies.update({k: v for k, v in operator.items() if k.endswith("_browser")})
+    assert post_login(room.client, "admin", room.password).status_code == 303
+
+
+def test_a_known_browser_has_to_wait_for_its_own_wrong_attempts(room: Room) -> None:
+    room.log_in()
+    room.client.cookies.delete(session_cookie(room))  # logged out: the log-in page is shown again
+    codes = [post_login(room.client, "admin", "wrong").status_code for _ in range(7)]
+    assert codes[-1] == 429
+
+
+def test_a_made_up_browser_cookie_is_an_unknown_browser(accounts: Accounts) -> None:
+    proof = accounts.browser_proof("admin")
+    assert accounts.known_browser(proof, "admin") == proof.split(".")[0]
+    for wrong in ("", ".", "a.b", proof[:-1] + ("0" if proof[-1] != "0" else "1"), "x" + proof, "\u00e9." * 3):
+        assert accounts.known_browser(wrong, "admin") is None
+    assert accounts.known_browser(proof, "somebody") is None
+
+
+def test_a_session_made_up_before_the_login_is_never_taken_over(room: Room) -> None:
+    """Session fixation: what the browser brought along is worth nothing, before and after."""
+    room.client.cookies.set(session_cookie(room), "planted-by-somebody-else")
+    answer = post_login(room.client, "admin", room.password)
+    assert answer.status_code == 303
+    given = next(c for c in answer.headers.get_list("set-cookie") if c.startswith(session_cookie(room)))
+    assert "planted" not in given
+    assert room.console.accounts.session("planted-by-somebody-else") is None
+
+
+def test_logging_in_again_ends_the_session_that_stood_in_this_browser(room: Room) -> None:
+    room.log_in()
+    before = room.client.cookies[session_cookie(room)]
+    pair_cookie = session_cookie(room).replace("_session", "_login")
+    room.client.cookies.set(pair_cookie, "pair")
+    data = {"user": "admin", "password": room.password, "csrf": "pair"}
+    answer = room.client.post("/login", data=data, headers={"origin": ORIGIN}, follow_redirects=False)
+    assert answer.status_code == 303
+    assert room.console.accounts.session(before) is None
+
+
+def test_two_consoles_on_one_host_have_cookies_of_their_own(tmp_path: Path) -> None:
+    """Browsers send cookies to every port of a host: with one name, each log-in would end the other's."""
+    ids = set()
+    for name in ("a", "b", "a"):
+        engine = open_store(tmp_path / f"{name}.sqlite")
+        ids.add(Accounts(engine).console_id)
+        engine.dispose()
+    assert len(ids) == 2
+
+
+def test_over_tls_cookies_are_secure_and_bound_to_the_host(room: Room) -> None:
+    secure = TestClient(room.client.app, base_url="https://testserver")
+    form = secure.get("/login")
+    pair = form.text.split('name="csrf" value="')[1].split('"')[0]
+    answer = secure.post(
+        "/login",
+        data={"user": "admin", "password": room.password, "csrf": pair},
+        headers={"origin": "https://testserver"},
+        follow_redirects=False,
+    )
+    assert answer.status_code == 303
+    given = form.headers.get_list("set-cookie") + answer.headers.get_list("set-cookie")
+    assert len(given) == 4  # the form's, the session, the browser, and the form's again, taken back
+    for cookie in given:
+        assert cookie.startswith("__Host-gatesight_")
+        assert {"httponly", "secure", "samesite=strict", "path=/"} <= {
+            w.strip().lower() for w in cookie.split(";")
+        }
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_one_ipv6_host_counts_as_one_however_it_roams(address: str, source: str) -> None:
+    assert source_of(address) == source

@@ -29,10 +29,12 @@ from inspection.journal_records import (
 from inspection.messages import ViewSeen
 from inspection.records import schema as t
 from inspection.records.database import open_reader, open_writer
-from inspection.records.images import ImageStore
+from inspection.records.images import ImageStore, PictureAltered
 from inspection.records.projection import Projection
 from inspection.records.retention import keep_within
 from inspection.types import Box, Disposition, Finding, Outcome, Reason, StationFault
+
+TRIGGER_UTC_NS = 1_790_000_000_000_000_000
 
 
 def started(epoch: int) -> Started:
@@ -52,7 +54,7 @@ def verdict(ordinal: int, outcome: Outcome, epoch: int = 7, *, seen: bool = True
         encoder=4_000_000_000,
         trigger_ns=100,
         deadline_ns=400,
-        trigger_utc_ns=1_790_000_000_000_000_000 + ordinal,
+        trigger_utc_ns=TRIGGER_UTC_NS + ordinal,
         outcome=outcome,
         reasons=(Reason.DEFECT if outcome == Outcome.REJECT else Reason.NONE,),
         rejected_by=("pit",) if outcome == Outcome.REJECT else (),
@@ -163,7 +165,7 @@ def test_pictures_join_whichever_comes_first(tmp_path: Path) -> None:
             "bytes": 9,
             "width": 32,
             "height": 33,
-            "stored_utc_ns": 1,
+            "stored_utc_ns": TRIGGER_UTC_NS + 10**9,
             "retention": "pass",
         }
 
@@ -175,6 +177,48 @@ def test_pictures_join_whichever_comes_first(tmp_path: Path) -> None:
     with engine.connect() as c:
         rows = c.execute(select(t.views.c.image_sha256, t.views.c.width).order_by(t.views.c.part_id)).all()
     assert [tuple(r) for r in rows] == [("a" * 64, 32), ("b" * 64, 32), (None, None)]
+    engine.dispose()
+
+
+def test_a_picture_of_another_year_is_not_drawn_under_the_same_epoch_and_ordinal(tmp_path: Path) -> None:
+    """Epochs are 16 bits and come again; the part of today was not kept, the one of long ago was."""
+    engine = open_writer(tmp_path / "records.sqlite")
+    projection = Projection(engine, ["A", "B"])
+    picture = {"epoch": 7, "ordinal": 1, "camera": 1, "type": "jpg", "bytes": 9, "width": 32, "height": 33}
+    long_ago = {**picture, "sha256": "a" * 64, "stored_utc_ns": -(10**17), "retention": "reject"}
+    projection.pictures([long_ago])
+    write(tmp_path / "journal", RUN)
+    follower = follow(tmp_path / "journal")
+    projection.apply(follower.poll(100))
+    follower.close()
+    projection.pictures([long_ago])
+    with engine.connect() as c:
+        assert set(c.execute(select(t.views.c.image_sha256)).scalars()) == {None}
+    engine.dispose()
+
+
+def test_a_batch_that_fails_half_way_leaves_no_row_and_is_taken_again_whole(tmp_path: Path) -> None:
+    """The run that began inside the lost batch must not be remembered: later parts would hang on it."""
+    engine = open_writer(tmp_path / "records.sqlite")
+    projection = Projection(engine, ["A", "B"])
+    write(tmp_path / "journal", RUN)
+    follower = follow(tmp_path / "journal")
+    entries = follower.poll(100)
+    follower.close()
+    with engine.begin() as c:
+        c.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON findings BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    with pytest.raises(DatabaseError, match="full"):
+        projection.apply(entries)
+    with engine.begin() as c:
+        for table in (t.runs, t.parts, t.events, t.cursor):
+            assert c.execute(select(func.count()).select_from(table)).scalar() == 0
+        c.exec_driver_sql("DROP TRIGGER refuse")
+    projection.apply(entries)
+    with engine.connect() as c:
+        assert c.execute(select(func.count()).select_from(t.parts)).scalar() == 3
+        assert c.execute(select(t.parts.c.disposition).where(t.parts.c.seq == 2)).scalar() == 2
     engine.dispose()
 
 
@@ -199,7 +243,7 @@ def test_over_budget_passed_parts_lose_their_pictures_first(tmp_path: Path) -> N
                 "bytes": len(data),
                 "width": 1,
                 "height": 1,
-                "stored_utc_ns": ordinal,
+                "stored_utc_ns": TRIGGER_UTC_NS + ordinal,
                 "retention": retention,
             }
         )
@@ -294,3 +338,11 @@ def test_a_failed_write_leaves_no_half_picture(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="No space"):
         ImageStore(tmp_path).put(b"picture", "jpg")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_bytes_that_are_not_the_recorded_ones_are_not_given_out(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    digest = store.put(b"picture", "jpg")
+    store.path(digest, "jpg").write_bytes(b"another")
+    with pytest.raises(PictureAltered, match="altered on disk"):
+        store.get(digest, "jpg")

@@ -126,14 +126,21 @@ function drawMarks(plot: uPlot, index: number, outcome: Outcome, colours: Colour
   return false;
 }
 
+/** The palette as the browser resolves it: a custom property's own text is `light-dark(...)`, which no canvas reads. */
 function readColours(): Colours {
-  const style = getComputedStyle(document.documentElement);
-  const get = (name: string): string => style.getPropertyValue(name).trim();
-  return {
+  const probe = document.createElement("i");
+  document.body.append(probe);
+  const get = (name: string): string => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const colours = {
     ink: get("--ink"),
     quiet: get("--quiet"),
     grid: get("--line-soft"),
     deadline: get("--deadline"),
     outcomes: { pass: get("--pass-mark"), reject: get("--reject-mark"), not_inspected: get("--not-inspected-mark") },
   };
+  probe.remove();
+  return colours;
 }

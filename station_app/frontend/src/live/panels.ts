@@ -42,6 +42,7 @@ export class Panels {
       ["not_inspected", counts.not_inspected],
     ] as const) {
       this.set(name, thousands(value));
+      this.root.querySelector<HTMLElement>(`[data-text="${name}"]`)!.dataset["digits"] = String(Math.min(8, thousands(value).length));
       this.set(`${name}-share`, closed ? percent(shareOf(value, closed)) : "\u00a0");
     }
     this.set("yield", percent(s.first_pass_yield));
