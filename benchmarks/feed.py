@@ -2,7 +2,9 @@
 """A real inspector process with real board, ring and links, and a feeder that plays camera and gate.
 
 The feeder writes the pictures into the slots once and afterwards only publishes them again: acquisition is
-another process's cost, and is measured elsewhere. It answers every verdict with the gate's PartClosed.
+another process's cost, and is measured elsewhere. It answers every verdict with the gate's PartClosed. What the
+feeder itself takes of the processor is reported apart (`Fed.feeder_cpu_us`) and never taken off a rate: it runs
+beside the inspector, on the same cores, as camera workers and gate do.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,7 @@ class Fed:
     parts: int
     seconds: float
     inspector_cpu_s: float
+    feeder_cpu_s: float
     outcomes: dict[str, int]
 
     @property
@@ -51,6 +54,11 @@ class Fed:
     def cpu_us(self) -> float:
         """Microseconds of the inspector process a picture, all its threads."""
         return self.inspector_cpu_s / self.parts * 1e6
+
+    @property
+    def feeder_cpu_us(self) -> float:
+        """Microseconds a picture of the process that plays camera and gate."""
+        return self.feeder_cpu_s / self.parts * 1e6
 
 
 def write_station(
@@ -113,14 +121,15 @@ class Feeder:
     def run(self, seconds: float, *, rate_hz: float | None = None) -> Fed:
         """Feed for so long; without a rate, as fast as verdicts free the slots."""
         outcomes: dict[str, int] = {}
-        cpu_s, started_s = self.cpu_s(), time.monotonic()
+        cpu_s, own_s, started_s = self.cpu_s(), time.process_time(), time.monotonic()
         sent = received = 0
         while True:
             now_s = time.monotonic()
             over = now_s - started_s >= seconds
             if over and received == sent:
                 break
-            allowed = self._ring.slots if rate_hz is None else int((now_s - started_s) * rate_hz) + 1 - sent
+            room = self._ring.slots - (sent - received)
+            allowed = room if rate_hz is None else int((now_s - started_s) * rate_hz) + 1 - sent
             for _ in range(0 if over else allowed):
                 if not self._send():
                     break
@@ -137,7 +146,13 @@ class Feeder:
                     self._gate.send(PartClosed(ordinal=message.ordinal))
         elapsed_s = time.monotonic() - started_s
         assert outcomes.keys() <= {Outcome.PASS.name, Outcome.REJECT.name}, f"not inspected: {outcomes}"
-        return Fed(parts=received, seconds=elapsed_s, inspector_cpu_s=self.cpu_s() - cpu_s, outcomes=outcomes)
+        return Fed(
+            parts=received,
+            seconds=elapsed_s,
+            inspector_cpu_s=self.cpu_s() - cpu_s,
+            feeder_cpu_s=time.process_time() - own_s,
+            outcomes=outcomes,
+        )
 
     def _send(self) -> bool:
         slot = self._ring.acquire()
@@ -184,8 +199,13 @@ class Feeder:
 
 
 @contextmanager
-def fed_inspector(config_path: Path) -> Iterator[tuple[Feeder, StationConfig]]:
-    """A ready inspector and its feeder; everything taken down afterwards."""
+def fed_inspector(
+    config_path: Path, *, program: Sequence[str] = ("inspection.inspector",)
+) -> Iterator[tuple[Feeder, StationConfig]]:
+    """A ready inspector and its feeder; everything taken down afterwards.
+
+    program: the inspector's module and its first words.
+    """
     config = load_config(config_path)
     camera = config.camera[0]
     shutil.rmtree(config.shm_dir, ignore_errors=True)
@@ -197,7 +217,7 @@ def fed_inspector(config_path: Path) -> Iterator[tuple[Feeder, StationConfig]]:
     ours = {name: Link(end) for name, (end, _) in pairs.items()}
     links = ",".join(f"{name}={end.fileno()}" for name, end in theirs.items())
     process = subprocess.Popen(
-        [sys.executable, "-m", "inspection.inspector", "--config", str(config_path), "--links", links],
+        [sys.executable, "-m", *program, "--config", str(config_path), "--links", links],
         pass_fds=[end.fileno() for end in theirs.values()],
         env=os.environ | {"OMP_NUM_THREADS": str(config.engine.threads)},
     )

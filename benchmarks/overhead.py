@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What our pipeline costs beside the bare engine: `python -m benchmarks.overhead --json FILE`.
 
-1. bare: OpenVINO's own asynchronous loop (AsyncInferQueue), same model, same pictures, same threads;
-2. full: slots ready in a real ring -> FrameReady over a real link -> the real inspector process -> PartJudged,
-   in turn with the bare rounds of the same run. `ratio` is the median of full/bare over the pairs of rounds;
+1. bare: OpenVINO's own asynchronous loop (AsyncInferQueue). Its inputs lie ready in memory, in the network's
+   size and type, and are handed over by reference: nothing is copied, resized, decoded or judged. The callback
+   reads the shape of the rows.
+2. full: the real inspector process. A slot of a real ring is ready; the trigger and the picture arrive as
+   messages over real links; they are paired by encoder count, the lease is checked, the picture is copied into
+   a request's input, inferred, its rows are checked and decoded, the rules judge, the verdict is encoded and
+   sent, the slot goes back. `ratio` is the median of full/bare over pairs of rounds of the same run.
 3. null: the inspector with an engine that does nothing, 640x640: CPU microseconds a picture, slot to verdict.
+4. split: one more round of the full pipeline with a stopwatch around each stage (benchmarks/split.py).
+
+Both sides of the ratio run the same model, compiled with the same settings (threads, streams, precision, uint8
+input converted inside the graph), on the same pictures, with the same number of requests in flight. Acquisition,
+journal and registers belong to other processes and are measured elsewhere. A feeder plays cameras and gate for
+the inspector, on the same cores and at the same time, so `full_fps` pays for it; `feeder_cpu_us` says how much.
 
 Rounds alternate because a shared box changes from second to second; a ratio of neighbours cancels that. Where
 other work competes for the cores even that is rough: `cpu_ratio`, CPU time a picture of the bare loop over that
@@ -30,7 +40,7 @@ import openvino as ov
 
 from benchmarks.feed import Feeder, fed_inspector, write_station
 from benchmarks.nets import bundle_to_measure, keys_of
-from inspection.detectors.openvino import compile_for_cpu
+from inspection.detectors.openvino import compile_for_cpu, in_flight
 from weights.bundle import Bundle
 
 RATIO_TARGET = 0.95
@@ -45,8 +55,8 @@ class BareLoop:
     """The engine alone: AsyncInferQueue over preallocated inputs, the callback reads the rows and counts."""
 
     def __init__(self, bundle: Bundle, pictures: np.ndarray, threads: int) -> None:
-        self._compiled = compile_for_cpu(bundle, threads=threads, grey=True, requests=threads)
-        self._queue = ov.AsyncInferQueue(self._compiled, threads)
+        self._compiled = compile_for_cpu(bundle, threads=threads, grey=True, requests=in_flight(threads))
+        self._queue = ov.AsyncInferQueue(self._compiled, in_flight(threads))
         self._inputs = [ov.Tensor(np.ascontiguousarray(p[None, None])) for p in pictures]
         self.done = self.pictures = 0
         self.cpu_s = 0.0
@@ -102,6 +112,7 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
             fed.append(feeder.run(seconds))
             if not first_bare:
                 bare_fps.append(bare.run(seconds))
+    split_us = measure_split(config_path, folder / "split.json", pictures, seconds=seconds)
     pairs = [full.fps / alone for full, alone in zip(fed, bare_fps, strict=True)]
     full_us = sum(f.inspector_cpu_s for f in fed) / sum(f.parts for f in fed) * 1e6
     bare_us = bare.cpu_s / bare.pictures * 1e6
@@ -109,6 +120,7 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
         "model": name,
         "input_px": size_px,
         "threads": threads,
+        "in_flight": in_flight(threads),
         "rounds": rounds,
         "seconds_a_round": seconds,
         "bare_fps": statistics.median(bare_fps),
@@ -118,7 +130,17 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
         "bare_cpu_us": bare_us,
         "full_cpu_us": full_us,
         "cpu_ratio": bare_us / full_us,
+        "feeder_cpu_us": sum(f.feeder_cpu_s for f in fed) / sum(f.parts for f in fed) * 1e6,
+        "split_us": split_us,
     }
+
+
+def measure_split(config_path: Path, path: Path, pictures: np.ndarray, *, seconds: float) -> dict[str, float]:
+    """CPU microseconds a picture of each stage of the inspector; with probes, so in an inspector of its own."""
+    with fed_inspector(config_path, program=("benchmarks.split", "--split", str(path))) as (feeder, _):
+        feeder.load(pictures)
+        feeder.run(seconds)
+    return json.loads(path.read_text())
 
 
 def measure_null(folder: Path, *, seconds: float) -> dict[str, Any]:
@@ -204,11 +226,16 @@ def main(argv: list[str] | None = None) -> int:
         )
     report |= {"null_engine": null, "ratio_target": RATIO_TARGET, "cpu_target_us": CPU_TARGET_US}
     print(f"model        {report['model']}, {report['input_px']} px, {report['threads']} threads")
-    print(f"bare engine  {report['bare_fps']:.1f} pictures/s (AsyncInferQueue)")
+    print(
+        f"bare engine  {report['bare_fps']:.1f} pictures/s (AsyncInferQueue, {report['in_flight']} in flight)"
+    )
     print(f"pipeline     {report['full_fps']:.1f} pictures/s")
     print(f"ratio        {report['ratio']:.3f} (target >= {RATIO_TARGET}), median of {report['rounds']} pairs")
     bare_us, full_us = report["bare_cpu_us"], report["full_cpu_us"]
     print(f"CPU          {bare_us:.0f} us a picture bare, {full_us:.0f} inspector: {report['cpu_ratio']:.3f}")
+    print(f"feeder       {report['feeder_cpu_us']:.0f} us a picture (plays camera and gate on the same cores)")
+    stages = ", ".join(f"{stage} {us:.0f}" for stage, us in report["split_us"].items())
+    print(f"stages       us a picture, probes included: {stages}")
     print(f"null engine  {null['cpu_us']:.1f} us of CPU a picture at 640x640 (target <= {CPU_TARGET_US:.0f});")
     paced_us, idle_us = null["paced_100hz_cpu_us"], null["idle_cpu_us_per_s"]
     print(f"             {paced_us:.1f} us at 100 pictures/s; idle {idle_us:.0f} us a second")

@@ -40,21 +40,25 @@ class ServiceTimes:
         """`margin_ns` is added to each estimate: rules, link and journal after the engine."""
         self._margin_ns = margin_ns
         self._seen: dict[int, list[int]] = {}
+        self._usual_ns: dict[int, float] = {}  # the median of each size
 
     def observe(self, size: int, took_ns: int) -> None:
         """A batch of `size` views took this long."""
         kept = self._seen.setdefault(size, [])
         kept.append(took_ns)
         del kept[:-_KEPT]
+        self._usual_ns[size] = median(kept)
 
     def estimate_ns(self, size: int) -> int:
         """Expected time of a batch of `size`; sizes not seen yet are scaled from the nearest one seen."""
+        usual_ns = self._usual_ns.get(size)
+        if usual_ns is not None:
+            return int(usual_ns) + self._margin_ns
         if not self._seen:
             return self._margin_ns
         nearest = min(self._seen, key=lambda seen: (abs(seen - size), seen))
-        took_ns = median(self._seen[nearest])
         # A smaller batch is taken to cost as much as the one seen, a larger one in proportion.
-        return int(took_ns * max(1.0, size / nearest)) + self._margin_ns
+        return int(self._usual_ns[nearest] * max(1.0, size / nearest)) + self._margin_ns
 
 
 def next_batch(waiting: Sequence[Waiting], *, now_ns: int, times: ServiceTimes, max_batch: int) -> Plan:

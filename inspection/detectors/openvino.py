@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """OpenVINO on the CPU: one infer request a lane, uint8 input, conversion inside the graph.
 
-The THROUGHPUT hint makes as many streams as threads; a request carries one view and lanes run side by side.
+The THROUGHPUT hint makes as many streams as threads; a request carries one view and lanes run side by side, one
+lane more than there are streams: the next view is there when a stream ends.
 On a CPU that equals or beats batches (nothing is gained from sharing weights that lie in cache) and keeps
 each view's latency its own. Per frame there is one copy, into a preallocated tensor.
 
@@ -36,6 +37,7 @@ from weights.bundle import Bundle
 from weights.card import Card
 
 _WARM_UP_ROUNDS = 2
+_AHEAD = 1  # a request that waits inside OpenVINO, so that no stream idles until the next picture is brought
 
 
 class _Lane:
@@ -52,23 +54,23 @@ class OpenVinoDetector:
     """Detector on OpenVINO's CPU plugin.
 
     threads: inference threads (and streams). grey: every view is (h, w); the graph repeats it where the network
-    wants three channels. parallel: requests in flight, `threads` by default.
+    wants three channels.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int, grey: bool = True, parallel: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int, grey: bool = True) -> None:
         card = bundle.card
+        requests = in_flight(threads)
         self._planar = grey or card.input.channels == 1
         self._channels = 1 if self._planar else 3
         self._decoder = RowDecoder(classes=tuple(card.classes), floor_score=card.floor_score)
         self._boxes = Letterboxes(card.input.width_px, card.input.height_px)
         try:
             self._compiled: ov.CompiledModel | None = compile_for_cpu(
-                bundle, threads=threads, grey=self._planar, requests=parallel or threads
+                bundle, threads=threads, grey=self._planar, requests=requests
             )
             shape = list(self._compiled.input(0).shape)
             self._lanes = [
-                _Lane(self._compiled.create_infer_request(), shape, self._planar)
-                for _ in range(parallel or threads)
+                _Lane(self._compiled.create_infer_request(), shape, self._planar) for _ in range(requests)
             ]
         except RuntimeError as e:
             raise StationFault(f"OpenVINO cannot run the model of {bundle.path}: {_last_line(e)}.") from e
@@ -137,6 +139,11 @@ class OpenVinoDetector:
             thread.join()
         self._lanes.clear()
         self._compiled = None
+
+
+def in_flight(threads: int) -> int:
+    """Requests that keep so many streams busy."""
+    return threads + _AHEAD
 
 
 def compile_for_cpu(bundle: Bundle, *, threads: int, grey: bool, requests: int) -> ov.CompiledModel:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks import gil, overhead
+from benchmarks import gil, overhead, split
 from benchmarks.nets import convolution_net
 
 
@@ -24,6 +24,9 @@ def test_overhead_reports_ratio_and_null_cost(tmp_path: Path) -> None:
     assert report["bare_fps"] > 0
     assert report["full_fps"] > 0
     assert report["cpu_ratio"] > 0
+    assert report["feeder_cpu_us"] > 0
+    assert report["split_us"].keys() == split.STAGES.keys()
+    assert all(us > 0 for us in report["split_us"].values())
     assert report["null_engine"]["cpu_us"] > 0
     assert report["null_engine"]["parts"] > 10
 

@@ -64,6 +64,12 @@ def test_deep_grey_comes_down_to_eight_bits(name: str, bits: int) -> None:
     assert (to_mono8(full.reshape(-1).view(np.uint8), code_of(name), 3, 2) == 200).all()
 
 
+def test_bits_below_the_eight_that_stay_are_cut_off_not_rounded() -> None:
+    deep = np.full(4, 0x0ABC, "<u2").view(np.uint8)
+    assert (to_mono8(deep, code_of("Mono12"), 2, 2) == 0xAB).all()
+    assert (to_mono8(deep, code_of("Mono16"), 2, 2) == 0x0A).all()
+
+
 def test_chunk_data_behind_the_picture_is_left_alone() -> None:
     raw = np.arange(20, dtype=np.uint8)
     assert samples(raw, code_of("Mono8"), 4, 3).ravel().tolist() == list(range(12))
