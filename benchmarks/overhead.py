@@ -12,9 +12,11 @@
 4. split: one more round of the full pipeline with a stopwatch around each stage (benchmarks/split.py).
 
 Both sides of the ratio run the same model, compiled with the same settings (threads, streams, precision, uint8
-input converted inside the graph), on the same pictures, with the same number of requests in flight. Acquisition,
-journal and registers belong to other processes and are measured elsewhere. A feeder plays cameras and gate for
-the inspector, on the same cores and at the same time, so `full_fps` pays for it; `feeder_cpu_us` says how much.
+input converted inside the graph), on the same pictures, with the same number of requests in flight. The
+pictures are noise, in which the shipped network finds two to four faint things each: more to decode than a good
+part has. Acquisition, journal and registers belong to other processes and are measured elsewhere. A feeder
+plays cameras and gate for the inspector, on the same cores and at the same time, so `full_fps` pays for it;
+`feeder_cpu_us` says how much.
 
 Rounds alternate because a shared box changes from second to second; a ratio of neighbours cancels that. Where
 other work competes for the cores even that is rough: `cpu_ratio`, CPU time a picture of the bare loop over that

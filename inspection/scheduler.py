@@ -67,6 +67,10 @@ def next_batch(waiting: Sequence[Waiting], *, now_ns: int, times: ServiceTimes, 
     Where nothing could finish, the youngest part is tried all the same: an idle engine costs nothing, and only
     work shows that a slow engine has recovered.
     """
+    if len(waiting) == 1:  # the usual case, without the machinery: nothing to put in order, nothing to prefer
+        (only,) = waiting
+        in_time = only.deadline_ns > now_ns
+        return Plan(batch=(only,) if in_time else (), shed=() if in_time else (only.ordinal,))
     queue = sorted(waiting, key=lambda view: (view.deadline_ns, view.ordinal, view.camera))
     soonest_ns = now_ns + times.estimate_ns(1)
     late = {view.ordinal for view in queue if view.deadline_ns <= soonest_ns}

@@ -49,6 +49,28 @@ def test_nonsense_is_a_fault(change: dict[int, float]) -> None:
     assert e.value.reason is Reason.ENGINE_FAULT
 
 
+@pytest.mark.parametrize("table", [rows({0: float("inf")}, {0: float("-inf")}), rows({}, {2: 3e38}, {3: 3e38})])
+def test_infinities_that_cancel_and_numbers_that_overflow_are_faults(table: np.ndarray) -> None:
+    with pytest.raises(EngineFault, match=r"not finite|far outside"):
+        DECODER.decode(table, SAME, VIEW)
+
+
+def test_findings_come_best_first_and_equals_in_the_order_of_the_network() -> None:
+    table = rows({4: 0.3, 5: 0}, {4: 0.9}, {4: 0.02}, {4: 0.3, 5: 1}, {4: 1.0005})
+    found = DECODER.decode(table, SAME, VIEW)
+    assert [(f.score, f.defect_class) for f in found] == [
+        (1.0, "b"),
+        (pytest.approx(0.9), "b"),
+        (pytest.approx(0.3), "a"),
+        (pytest.approx(0.3), "b"),
+    ]
+
+
+def test_a_score_that_is_the_floor_in_the_precision_of_the_network_is_a_finding() -> None:
+    decoder = RowDecoder(classes=("a", "b"), floor_score=0.7)  # float32(0.7) lies a hair below 0.7
+    assert len(decoder.decode(rows({4: 0.7}), SAME, VIEW)) == 1
+
+
 @pytest.mark.parametrize("shape", [(6,), (3, 5), (1, 3, 6), (0,)])
 def test_a_table_of_another_shape_is_a_fault(shape: tuple[int, ...]) -> None:
     with pytest.raises(EngineFault, match="shape"):

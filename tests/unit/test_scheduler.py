@@ -58,6 +58,20 @@ def test_one_hiccup_of_the_engine_sheds_nothing() -> None:
     assert seen.estimate_ns(1) == 10 * MS
 
 
+def test_the_estimate_follows_an_engine_that_becomes_slower() -> None:
+    seen = times()
+    for _ in range(8):
+        seen.observe(1, 30 * MS)
+    assert seen.estimate_ns(1) == 30 * MS
+    assert seen.estimate_ns(3) == 30 * MS  # not seen: in proportion to the 20 ms of two
+
+
+@given(st.integers(-50, 200))
+def test_a_view_alone_is_run_until_its_deadline_and_shed_from_there(deadline_ms: int) -> None:
+    plan = next_batch([view(1, 0, deadline_ms)], now_ns=0, times=times(one_ms=40), max_batch=4)
+    assert (len(plan.batch), plan.shed) == ((1, ()) if deadline_ms > 0 else (0, (1,)))
+
+
 WAITING = st.builds(view, st.integers(1, 6), st.integers(0, 3), st.integers(1, 120))
 
 
