@@ -55,6 +55,13 @@ def test_infinities_that_cancel_and_numbers_that_overflow_are_faults(table: np.n
         DECODER.decode(table, SAME, VIEW)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("column", range(6))
+def test_nonsense_far_below_the_floor_still_says_that_the_network_is_ill(column: int, number: float) -> None:
+    with pytest.raises(EngineFault, match="not finite"):
+        DECODER.decode(rows({}, {4: 0.01, column: number}), SAME, VIEW)
+
+
 def test_findings_come_best_first_and_equals_in_the_order_of_the_network() -> None:
     table = rows({4: 0.3, 5: 0}, {4: 0.9}, {4: 0.02}, {4: 0.3, 5: 1}, {4: 1.0005})
     found = DECODER.decode(table, SAME, VIEW)
