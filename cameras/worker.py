@@ -31,10 +31,9 @@ from inspection.child import EXIT_FAULT, ChildContext, run_child
 from inspection.config import CameraTable
 from inspection.link import Link
 from inspection.messages import FrameFault, FrameReady
-from inspection.recipe import HealthLimits, load_recipe
+from inspection.recipe import HealthLimits
 from inspection.types import FrameRef, Reason, StationFault
 
-EXIT_OTHER = 1
 EXIT_LOST = 4
 _FETCH_MS = 20
 _RETRY_S = 0.25
@@ -216,7 +215,7 @@ def _work(context: ChildContext) -> int:
             f"The configuration has {len(context.config.camera)} cameras; --camera counts from 0."
         )
     table = context.config.camera[index]
-    recipe = load_recipe(context.config.station.recipe)
+    recipe = context.recipe()  # the health limits stand in it: the very recipe that gate and inspector judge by
     ring = Ring.attach(context.config.ring_path(table.serial))
     row.set(CameraCounter.RECONNECTS, row.incarnation - 1)
     spec = spec_of(table)
@@ -261,6 +260,7 @@ def _work(context: ChildContext) -> int:
 
 
 def _body(context: ChildContext) -> int:
+    """A camera that worked before and is away or busy now is waited for, by starting again (EXIT_LOST)."""
     try:
         return _work(context)
     except CameraFault as fault:
@@ -269,15 +269,6 @@ def _body(context: ChildContext) -> int:
         context.row.report(ProcessState.FAULT, str(fault))
         sys.stderr.write(f"{fault}\n")
         return EXIT_LOST
-    except StationFault:
-        raise
-    except Exception as e:  # noqa: BLE001 - top of the process
-        context.row.report(ProcessState.FAULT, f"{type(e).__name__}: {e}")
-        sys.stderr.write(f"camera worker: {type(e).__name__}: {e}\n")
-        return EXIT_OTHER
-    finally:
-        for link in context.links.values():
-            link.close()
 
 
 def _describe(producer: str | None) -> int:

@@ -133,7 +133,11 @@ class Row:
         self._words[2] = time.monotonic_ns() if now_ns is None else now_ns
 
     def report(self, state: ProcessState, text: str = "") -> None:
-        """State and one sentence for people."""
+        """State and one sentence for people. Who says READY is alive: without that beat a start that took
+        longer than the running limit would look like a process that hangs the moment it is ready.
+        """
+        if state is ProcessState.READY:
+            self.beat()
         raw = text.encode()[: _TEXT_BYTES - 1]
         self._bytes[self._text_at : self._text_at + _TEXT_BYTES] = raw.ljust(_TEXT_BYTES, b"\0")
         self._words[3] = int(state)

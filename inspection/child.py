@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,14 @@ from pathlib import Path
 from inspection.board import Board, ProcessState, Row
 from inspection.config import StationConfig, load_config
 from inspection.link import Link
+from inspection.pins import Pins
+from inspection.recipe import Recipe, load_recipe
 from inspection.types import StationFault
 
 EXIT_FAULT = 3
 """Configuration or equipment is wrong: starting again alone does not help."""
+EXIT_OTHER = 1
+"""Something that nobody foresaw; the log has the trace."""
 
 
 @dataclass(slots=True)
@@ -30,7 +35,21 @@ class ChildContext:
     board: Board
     links: dict[str, Link]
     camera: int | None = None
+    pins: Pins | None = None  # None: started by hand, with nobody to agree with
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def recipe(self) -> Recipe:
+        """The station's recipe; StationFault when it is not the one that the supervisor started with."""
+        path = self.config.station.recipe
+        recipe = load_recipe(path)
+        if self.pins is not None:
+            self.pins.check_recipe(recipe, path)
+        return recipe
+
+    def check_bundle(self, sha256: str) -> None:
+        """StationFault when the bundle is not the one that the supervisor started with."""
+        if self.pins is not None:
+            self.pins.check_bundle(sha256, self.config.station.bundle)
 
 
 def run_child(role: str, body: Callable[[ChildContext], int], argv: list[str] | None = None) -> int:
@@ -42,28 +61,43 @@ def run_child(role: str, body: Callable[[ChildContext], int], argv: list[str] | 
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--links", default="", help="name=fd,name=fd: inherited descriptors")
     parser.add_argument("--camera", type=int)
+    parser.add_argument("--pins", type=Pins.parse, help="station,recipe,bundle: hashes that must be found")
     arguments = parser.parse_args(argv)
     row: Row | None = None
+    links: dict[str, Link] = {}
     try:
         config = load_config(arguments.config)
+        if arguments.pins is not None:
+            arguments.pins.check_station(config, arguments.config)
         board = Board.attach(config.board_path)
         name = f"camera:{config.camera[arguments.camera].serial}" if role == "camera" else role
         row = board.row(name)
         row.claim()
         pairs = (item.split("=") for item in arguments.links.split(",") if item)
+        links = {key: Link.from_fd(int(fd)) for key, fd in pairs}
         context = ChildContext(
-            config=config,
-            row=row,
-            board=board,
-            links={key: Link.from_fd(int(fd)) for key, fd in pairs},
-            camera=arguments.camera,
+            config=config, row=row, board=board, links=links, camera=arguments.camera, pins=arguments.pins
         )
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: context.stop.set())
         return body(context)
     except StationFault as e:
-        if row is not None:
-            row.report(ProcessState.FAULT, str(e))
-        with contextlib.suppress(BrokenPipeError):
-            sys.stderr.write(f"{e}\n")
+        _last_words(row, str(e))
         return EXIT_FAULT
+    except Exception as e:  # noqa: BLE001 - top of every child process
+        with contextlib.suppress(BrokenPipeError):
+            traceback.print_exc()
+        _last_words(row, f"{role}: {type(e).__name__}: {e}")
+        return EXIT_OTHER
+    finally:
+        for link in links.values():
+            link.close()
+
+
+def _last_words(row: Row | None, sentence: str) -> None:
+    """On the board for the gate and the console, and as the last line of the log."""
+    if row is not None:
+        row.report(ProcessState.FAULT, sentence)
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inspection.board import ProcessState, Row
+from inspection.child_log import ChildLog
 
 _PR_SET_PDEATHSIG = 1
 NS_PER_S = 1_000_000_000
@@ -63,21 +64,45 @@ class ProcessSpec:
     role: str  # row on the status board
     module: str
     links: dict[str, int]  # name the child knows the link by -> inherited descriptor
-    stale_s: float  # a heartbeat older than this means hung: kill and restart
+    stale_s: float  # once READY: a heartbeat older than this means hung: kill and restart
     start_limit_s: float = 60.0  # loading a model or waiting for a camera may take this long
     extra: tuple[str, ...] = ()
+
+
+class StallWatch:
+    """Since when the watcher itself has been awake: what it could not see in its sleep it must not judge.
+
+    After a box that stood still, or a watcher that got no processor, every heartbeat looks old although nobody
+    hangs. From then on each child has its full time again. Pure.
+    """
+
+    def __init__(self, now_ns: int, stall_ns: int = 500_000_000) -> None:
+        self.awake_since_ns = self._last_ns = now_ns
+        self._stall_ns = stall_ns
+
+    def look(self, now_ns: int) -> bool:
+        """Call every turn; True when the watcher had stood still since the last one."""
+        stalled = now_ns - self._last_ns > self._stall_ns
+        if stalled:
+            self.awake_since_ns = now_ns
+        self._last_ns = now_ns
+        return stalled
 
 
 class Child:
     """One supervised process and its log file."""
 
-    def __init__(self, spec: ProcessSpec, row: Row, config: Path, log_dir: Path) -> None:
+    def __init__(
+        self, spec: ProcessSpec, row: Row, config: Path, log_dir: Path, more: tuple[str, ...] = ()
+    ) -> None:
+        """`more`: arguments that every child of this supervisor gets."""
         self.spec = spec
         self.row = row
         self.budget = Budget()
         self.start_at_ns: int | None = 0
-        self.log = log_dir / f"{spec.role.replace(':', '-')}.log"
+        self.log = ChildLog(log_dir / f"{spec.role.replace(':', '-')}.log")
         self._config = config
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
         self._started_ns = 0
         self.restarts = -1
@@ -90,10 +115,11 @@ class Child:
     def start(self, now_ns: int) -> None:
         """Start it; stderr and stdout go to its own log."""
         arguments = [sys.executable, "-m", self.spec.module, "--config", str(self._config), *self.spec.extra]
+        arguments += self._more
         links = ",".join(f"{name}={fd}" for name, fd in self.spec.links.items())
         if links:
             arguments += ["--links", links]
-        with self.log.open("ab") as log:
+        with self.log.open() as log:
             self._process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
@@ -115,8 +141,11 @@ class Child:
             self._process = None
         return code
 
-    def is_hung(self, now_ns: int) -> bool:
-        """Alive but silent for longer than its row of the process table allows."""
+    def is_hung(self, now_ns: int, awake_since_ns: int = 0) -> bool:
+        """Alive but silent for longer than its row of the process table allows.
+
+        Silence counts from `awake_since_ns` at the earliest (see `StallWatch`).
+        """
         if self._process is None:
             return False
         mine = self.row.pid == self._process.pid
@@ -124,7 +153,7 @@ class Child:
         if not mine or self.row.state == ProcessState.STARTING:
             limit_s = self.spec.start_limit_s
         since_ns = self.row.heartbeat_ns if mine else self._started_ns
-        return now_ns - since_ns > limit_s * NS_PER_S
+        return now_ns - max(since_ns, awake_since_ns) > limit_s * NS_PER_S
 
     def kill(self) -> None:
         """SIGKILL; the exit is seen by the next `exit_code`."""
@@ -145,8 +174,4 @@ class Child:
 
     def last_words(self) -> str:
         """The last line of its log: a StationFault is one sentence."""
-        try:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1] if lines else ""
+        return self.log.last_line()

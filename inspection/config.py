@@ -159,6 +159,11 @@ class StationConfig(_Table):
         return self
 
     @property
+    def sha256(self) -> str:
+        """Hex digest over every value, defaults written out: two files that mean the same have the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
     def journal_dir(self) -> Path:
         """Segments of the verdict journal."""
         return self.station.data_dir / "journal"

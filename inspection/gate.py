@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import secrets
 import signal
 import sys
 import time
-from pathlib import Path
 
 from inspection.board import GateCounter, ProcessState
 from inspection.child import ChildContext, run_child
@@ -29,8 +27,9 @@ from inspection.gates.modbus import ModbusAccess, ModbusServer
 from inspection.gates.registers import RegisterImage
 from inspection.journal import Journal, JournalFault
 from inspection.journal_records import LineEvent, Started, Stopped
+from inspection.pins import manifest_sha256
 from inspection.realtime import ask_for_realtime
-from inspection.recipe import Recipe, load_recipe
+from inspection.recipe import Recipe
 from inspection.timing import timing_report
 from inspection.tracker import Tracker, TrackerSettings
 from inspection.types import Epoch, Reason, StationFault
@@ -44,7 +43,7 @@ _PRIORITY = 20
 class GateProcess:
     """Owns loop, timers, sockets and journal of one gate process."""
 
-    def __init__(self, context: ChildContext, recipe: Recipe) -> None:
+    def __init__(self, context: ChildContext, recipe: Recipe, bundle_sha256: str) -> None:
         config = context.config
         self._context = context
         self._config = config
@@ -59,7 +58,6 @@ class GateProcess:
         self.journal = self._open_journal()
         recovered = self.journal.recovered
         self.epoch = new_epoch(recovered.last_epoch)
-        bundle_sha256 = manifest_sha256(config.station.bundle)
         self._begin(recipe, bundle_sha256)
         tracker = Tracker(epoch=self.epoch, settings=tracker_settings(config), recipe_sha256=recipe.sha256)
         self._image = RegisterImage(epoch=self.epoch, simulated=config.station.simulated)
@@ -265,14 +263,6 @@ def tracker_settings(config: StationConfig) -> TrackerSettings:
     )
 
 
-def manifest_sha256(bundle: Path) -> str:
-    """A bundle's name is the hash of its manifest; "" where there is none (scripted engine)."""
-    try:
-        return hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
-    except OSError:
-        return ""  # the inspector refuses a bundle that it needs and cannot read
-
-
 def _summary(config: StationConfig, recipe: Recipe) -> dict[str, str]:
     return {
         "recipe": f"{recipe.name} version {recipe.version}",
@@ -289,13 +279,15 @@ def body(context: ChildContext) -> int:
     report = timing_report(config.line)
     if report.faults:
         raise StationFault(" ".join(report.faults))
-    recipe = load_recipe(config.station.recipe)
+    recipe = context.recipe()
+    bundle_sha256 = manifest_sha256(config.station.bundle)
+    context.check_bundle(bundle_sha256)
     if "inspector" not in context.links:
         raise StationFault("The gate has no link to the inspector: start it through `gatesight run`.")
     realtime = ask_for_realtime(_PRIORITY)
 
     async def serve() -> int:
-        return await GateProcess(context, recipe).run(realtime)
+        return await GateProcess(context, recipe, bundle_sha256).run(realtime)
 
     return asyncio.run(serve())
 

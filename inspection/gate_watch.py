@@ -98,13 +98,15 @@ class DeviceWatch:
             return DeviceLoss(reason=lost, code=code, text=f"{role} has not started yet")
         if restarted:
             return DeviceLoss(reason=lost, code=code, text=f"{role} was restarted")
+        said = f"{role} is {row.state.name.lower()}" + (f": {row.text}" if row.text else "")
         if stale:
-            return DeviceLoss(reason=lost, code=code, text=f"{role} is silent for {age_ns // 1_000_000} ms")
+            # the last words of a process that ended say more than its silence
+            gone = row.state in (ProcessState.DOWN, ProcessState.FAULT)
+            text = said if gone else f"{role} is silent for {age_ns // 1_000_000} ms"
+            return DeviceLoss(reason=lost, code=code, text=text)
         if row.state is not ProcessState.READY:
             working = not camera and row.state is ProcessState.DEGRADED
-            reason = Reason.ENGINE_FAULT if working else lost
-            said = f": {row.text}" if row.text else ""
-            return DeviceLoss(reason=reason, code=code, text=f"{role} is {row.state.name.lower()}{said}")
+            return DeviceLoss(reason=Reason.ENGINE_FAULT if working else lost, code=code, text=said)
         return None
 
 

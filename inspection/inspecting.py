@@ -48,6 +48,11 @@ _BEAT_S = 0.02
 _TICK_NS = 10 * NS_PER_MS
 _MESSAGES_A_TURN = 64  # bounded, so that a flood on one link starves neither the others nor the heartbeat
 _FAULTS_IN_A_ROW = 5
+_PATIENCE_NS = 1_000 * NS_PER_MS
+"""A batch is declared hung, and its parts NOT_INSPECTED, after `hang_ms`; for so long after that the engine may
+still answer (the answer is thrown away) before the process ends. Nothing passes meanwhile that would not pass
+anyhow: the hung batch keeps its place in the engine. It fits into the contract's 10 s for a cold engine.
+"""
 
 
 class Inspector:
@@ -264,13 +269,13 @@ class Inspector:
             self._failure = f"the engine failed {_FAULTS_IN_A_ROW} times in a row, last with: {fault}"
 
     def _look_for_hangs(self, now_ns: int) -> None:
-        """Two steps: what it holds is NOT_INSPECTED after `hang_ns`; after as much again the process gives up.
+        """Two steps: what it holds is NOT_INSPECTED after `hang_ns`; only much later the process gives up.
 
         The second step keeps a box that merely stalled from paying for it with a cold start.
         """
         for batch in list(self._judging.batches):
             if now_ns - batch.started_ns > batch.expected_ns + self._hang_ns:
-                self._overdue[batch.number] = now_ns + self._hang_ns
+                self._overdue[batch.number] = now_ns + max(self._hang_ns, _PATIENCE_NS)
                 self._carry_out(self._judging.batch_failed(batch.number, Reason.ENGINE_HUNG))
         if any(now_ns > patience_ns for patience_ns in self._overdue.values()):
             self._failure = "the engine does not answer; the process ends and is started anew"

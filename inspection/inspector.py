@@ -17,11 +17,12 @@ from cameras.ring import Ring
 from inspection.board import ProcessState
 from inspection.child import ChildContext, run_child
 from inspection.config import StationConfig
-from inspection.detectors.base import Detector
+from inspection.detectors.base import Detector, DetectorInfo
 from inspection.inspecting import EXIT_ENGINE, NS_PER_MS, Inspector
 from inspection.judging import Judging
 from inspection.pairing import Pairer
-from inspection.recipe import Recipe, load_recipe
+from inspection.pins import manifest_sha256
+from inspection.recipe import Recipe
 from inspection.scheduler import ServiceTimes
 from inspection.slots import CameraSlots, Keeper
 from inspection.types import StationFault
@@ -87,15 +88,37 @@ def fire_limit_ns(config: StationConfig) -> int:
     return int(config.line.min_pitch_mm / 2 / config.line.max_speed_mm_s * 1e9)
 
 
-def check_recipe(config: StationConfig, recipe: Recipe, detector: Detector) -> str:
-    """StationFault when recipe and cameras do not fit; a sentence when the recipe names unknown classes."""
+def check_recipe(config: StationConfig, recipe: Recipe, info: DetectorInfo) -> None:
+    """StationFault when recipe, cameras and model do not fit each other: what is not looked for must be said.
+
+    A limit below the model's floor promises findings that never come; a class that the model does not have is a
+    misspelling or another product; a class without any rule would be judged by a limit that nobody chose.
+    """
+    path = config.station.recipe
     if len(recipe.views) != len(config.camera):
         raise StationFault(
-            f"{config.station.recipe} names {len(recipe.views)} views and the station has"
+            f"{path} names {len(recipe.views)} views and the station has"
             f" {len(config.camera)} cameras: list one [[camera]] for each view, in the same order."
         )
-    unknown = sorted(set(recipe.classes) - set(detector.info.classes))
-    return f"; the recipe limits {unknown[0]!r}, which the bundle does not know" if unknown else ""
+    unknown = sorted(set(recipe.classes) - set(info.classes))
+    if unknown:
+        raise StationFault(
+            f"{path} limits the class {unknown[0]!r}, which the bundle {info.name} does not know (it knows"
+            f" {', '.join(info.classes)}): correct the name, or remove the limit."
+        )
+    unruled = [name for name in info.classes if name not in recipe.classes]
+    if unruled and recipe.default_limit is None:
+        raise StationFault(
+            f"{path} has no rule for the class {unruled[0]!r}, which the bundle {info.name} reports: give it a"
+            ' limit in classes ({"ignore": true} when it does not matter), or write a default_limit.'
+        )
+    limits = recipe.classes | ({"default_limit": recipe.default_limit} if recipe.default_limit else {})
+    for name, limit in limits.items():
+        if not limit.ignore and limit.min_score < info.floor_score:
+            raise StationFault(
+                f"{path} limits {name!r} at min_score {limit.min_score:g}, but the bundle {info.name} reports"
+                f" nothing below its floor_score {info.floor_score:g}: raise min_score, or use another bundle."
+            )
 
 
 def body(context: ChildContext) -> int:
@@ -108,9 +131,11 @@ def body(context: ChildContext) -> int:
             )
     station_key(config.key_dir)
     cv2.setNumThreads(1)  # a letterbox is too small to share out, and the cores are the engine's
-    recipe = load_recipe(config.station.recipe)
+    recipe = context.recipe()
     detector = build_detector(config)
-    remark = check_recipe(config, recipe, detector)
+    scripted = config.engine.kind == "scripted"  # its findings come from elsewhere; the bundle is only named
+    context.check_bundle(manifest_sha256(config.station.bundle) if scripted else detector.info.bundle_sha256)
+    check_recipe(config, recipe, detector.info)
     times = ServiceTimes(margin_ns=_AFTER_ENGINE_NS)
     times.observe(1, detector.warm_up())
     cameras = [
@@ -132,7 +157,7 @@ def body(context: ChildContext) -> int:
     )
     gc.collect()
     gc.freeze()  # what lives now lives for ever: no collection walks it again
-    context.row.report(ProcessState.READY, f"{info.runtime} {info.bundle_sha256[:12]}{remark}")
+    context.row.report(ProcessState.READY, f"{info.runtime} {info.bundle_sha256[:12]}")
     code = inspector.run(context.stop)
     if code == 0:
         inspector.close()

@@ -13,16 +13,16 @@ Bytes: journal_format. Records: journal_records. Readers, `verify`: journal_read
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
+from inspection.journal_command import main
 from inspection.journal_disk import Disk
 from inspection.journal_format import (
     DURABLE_AT,
@@ -59,6 +59,7 @@ __all__ = [
     "Position",
     "Recovered",
     "follow",
+    "main",
     "read",
     "verify",
 ]
@@ -98,6 +99,7 @@ class Journal:
         self._wake = threading.Condition()
         self._stop = False
         self._fault: str | None = None
+        self._fd = -1  # none yet
         self._spare: int | None = None
         self._spare_error: str | None = None
         self._retiring: list[tuple[int, int]] = []  # (fd, end) of full segments, not yet synced and cut
@@ -114,24 +116,30 @@ class Journal:
             self.recovered = recover(folder)
             self._open_last()
         except OSError as e:
-            os.close(self._lock)
+            self._let_go()
             raise StationFault(
                 f"The journal in {folder} cannot get {segment_bytes >> 10} KiB ({e}): free space on that disk."
             ) from e
         except StationFault:
-            os.close(self._lock)
+            self._let_go()
             raise
         self._wanted = self._durable = self._appended = self._index - 1
         self._thread = threading.Thread(target=self._sync_loop, name="journal-sync", daemon=True)
         self._thread.start()
+
+    def _let_go(self) -> None:
+        """Opening failed midway: every descriptor goes, because it will be tried again in this very process."""
+        for fd in (self._fd, -1 if self._spare is None else self._spare, self._lock):
+            if fd >= 0:
+                os.close(fd)
 
     def _open_last(self) -> None:
         r = self.recovered
         self._index, self._chain = r.next_index, r.chain
         if r.segment == 0:
             self._segment = 1
-            fd = self._disk.preallocate(segment_path(self.folder, 1), self._segment_bytes)
-            self._start_segment(fd, 1)
+            self._fd = self._disk.preallocate(segment_path(self.folder, 1), self._segment_bytes)
+            self._start_segment(self._fd, 1)
         else:
             self._segment, self._offset = r.segment, r.offset
             self._fd = os.open(segment_path(self.folder, r.segment), os.O_RDWR | os.O_CLOEXEC)
@@ -225,7 +233,9 @@ class Journal:
         if self._thread.is_alive():  # a disk that does not answer keeps its descriptors
             return
         if self._fault is None:
-            self._disk.sync(self._fd)  # the durable mark itself
+            # of the durable mark only: recovery reads on behind an older one
+            with contextlib.suppress(OSError):
+                self._disk.sync(self._fd)
         spare = [] if self._spare is None else [self._spare]  # the file stays: its space is kept
         for fd in [self._fd, self._lock, *spare, *(fd for fd, _ in self._retiring)]:
             os.close(fd)
@@ -368,32 +378,6 @@ def _lock(folder: Path) -> int:
             f"The journal in {folder} is being written by another gate: stop that station first."
         ) from e
     return fd
-
-
-def main(argv: list[str]) -> int:
-    """`verify FOLDER` or `dump FOLDER`; 0 when the journal is whole, 1 when it is not, 2 for bad usage."""
-    as_json, argv = "--json" in argv, [word for word in argv if word != "--json"]
-    if len(argv) != 2 or argv[0] not in ("verify", "dump"):
-        sys.stderr.write("usage: python -m inspection.journal verify|dump FOLDER\n")
-        return 2
-    folder = Path(argv[1])
-    try:
-        if argv[0] == "dump":
-            for entry in read(folder):
-                at = entry.position
-                sys.stdout.write(f"{entry.index} {at.segment}:{at.offset} {entry.record}\n")
-        found = verify(folder)
-    except (StationFault, OSError) as e:
-        sys.stdout.write(json.dumps({"ok": False, "error": str(e)}) + "\n" if as_json else "")
-        sys.stderr.write(f"{e}\n")
-        return 1
-    if as_json:
-        sys.stdout.write(json.dumps({"ok": True, **asdict(found), "chain": found.chain.hex()}) + "\n")
-        return 0
-    torn = f", {found.torn_bytes} torn bytes behind them (an unclean stop)" if found.torn_bytes else ""
-    out = sys.stderr if argv[0] == "dump" else sys.stdout
-    out.write(f"{found.records} records in {found.segments} segments verify{torn}; chain {found.chain.hex()}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     min_score: float = 0.5
     min_size_px: float = 0.0  # largest extent of the box
     max_count: int = 0
+    ignore: bool = False  # findings of this class never count; said out loud, because silence must not pass
     zones: tuple[Zone, ...] = ()  # counts only where it touches one of these; everywhere when there is none
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     id: int  # 1..65535, input register 6
     views: tuple[ViewRecipe, ...]
     classes: dict[str, Limit] = {}
-    default_limit: Limit = Limit()  # for classes that are not listed: an unknown defect is a defect
+    default_limit: Limit | None = None  # for classes that are not listed; without it, all must be listed
     health: HealthLimits = HealthLimits()
 
     def __post_init__(self) -> None:
@@ -112,8 +113,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return int(self.sha256[:4], 16)
 
     def limit(self, defect_class: str) -> Limit:
-        """The limit for a class, the default one when it is not listed."""
-        return self.classes.get(defect_class, self.default_limit)
+        """The limit for a class, the default one when it is not listed.
+
+        Where the recipe says nothing, `Limit()`: an unknown defect is a defect. The station does not start with
+        such a recipe (inspection.inspector.check_recipe).
+        """
+        return self.classes.get(defect_class) or self.default_limit or Limit()
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -132,6 +132,7 @@ class Recorder:
             return None
 
     def _set_aside(self, why: str) -> None:
+        self._engine.dispose()  # a file that is still open must not be renamed, and its descriptors must go
         path = self._context.config.records_db
         aside = path.with_suffix(f".corrupt-{time.time_ns()}")
         for suffix in ("", "-wal", "-shm"):
@@ -179,7 +180,15 @@ class Recorder:
                 selector.select(_POLL_S)
                 self.turn()
         self.drain()
+        self.close()
         return 0
+
+    def close(self) -> None:
+        """Release the database, the journal and the rings."""
+        self._follower.close()
+        self._engine.dispose()
+        for ring in self._rings:
+            ring.close()
 
 
 def main(argv: list[str] | None = None) -> int:

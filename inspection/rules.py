@@ -47,7 +47,7 @@ def judge(views: Sequence[ViewResult], recipe: Recipe) -> Verdict:
 def _counts(finding: Finding, view: ViewResult, recipe: Recipe) -> bool:
     """Whether a finding counts against the part. Where a comparison fails (NaN), it does: silence is reject."""
     limit = recipe.limit(finding.defect_class)
-    if finding.score < limit.min_score or finding.box.size_px < limit.min_size_px:
+    if limit.ignore or finding.score < limit.min_score or finding.box.size_px < limit.min_size_px:
         return False
     if any(zone.contains(finding.box) for zone in recipe.views[view.camera].ignore_zones):
         return False

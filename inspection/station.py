@@ -10,29 +10,33 @@ it. Neither decides anything about a part: while they repair, the PLC sees silen
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cameras.pfnc import bytes_per_frame, code_of
 from cameras.ring import Ring, SlotOwner
 from inspection.board import Board, GateCounter, ProcessState
 from inspection.child import EXIT_FAULT
-from inspection.children import NS_PER_S, Budget, Child, ProcessSpec, die_with_parent
+from inspection.children import NS_PER_S, Child, ProcessSpec, StallWatch
 from inspection.config import StationConfig, load_config
+from inspection.launcher import exit_words, launch, only_station_on, say
 from inspection.link import link_pair
-from inspection.recipe import load_recipe
-from inspection.timing import check_timing
+from inspection.pins import Pins
 from inspection.types import StationFault, StationState
 
 _WATCH_S = 0.02
-_SUPERVISOR_STALE_S = 5.0
+_STALE_S = 3.0
+"""The gate declares parts NOT_INSPECTED after 150 ms of a silent inspector, and the PLC diverts after 200 ms of
+a silent gate, whatever is done here. Killing is only the way back from a loop that is stuck for good, and costs
+a cold start: a process that got no processor for a second must not pay for it.
+"""
+_LOG_LOOK_NS = 5_000_000_000
 
 
 class Wiring:
@@ -107,7 +111,10 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
             stale_s=20.0,
         ),
         ProcessSpec(
-            role="gate", module="inspection.gate", links={"inspector": fd["gate", "inspector"]}, stale_s=1.0
+            role="gate",
+            module="inspection.gate",
+            links={"inspector": fd["gate", "inspector"]},
+            stale_s=_STALE_S,
         ),
         ProcessSpec(
             role="inspector",
@@ -117,7 +124,7 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
                 "gate": fd["inspector", "gate"],
                 "recorder": fd["inspector", "recorder"],
             },
-            stale_s=1.0,
+            stale_s=_STALE_S,
         ),
         *(
             ProcessSpec(
@@ -135,18 +142,28 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
 class Supervisor:
     """Starts the process table, watches it on the monotonic clock, restarts with a budget."""
 
-    def __init__(self, config: StationConfig, config_path: Path) -> None:
+    def __init__(
+        self, config: StationConfig, config_path: Path, *, again: bool = False, on_ready: Callable[[], None]
+    ) -> None:
+        """`again`: the station was ready before in this launcher's life, so that no refusal is final any more.
+        `on_ready` is called once, when it is ready.
+        """
         log_dir = config.run_dir / "log"
+        pins = Pins.of(config)
         log_dir.mkdir(parents=True, exist_ok=True)
         self._wiring = Wiring(config)
         self._me = self._wiring.board.row("supervisor")
         self._children = [
-            Child(spec, self._wiring.board.row(spec.role), config_path, log_dir)
+            Child(spec, self._wiring.board.row(spec.role), config_path, log_dir, ("--pins", pins.text))
             for spec in process_table(config, self._wiring)
         ]
         self._config = config
         self._stopping = False
         self._was_ready: set[str] = set()
+        self._again = again
+        self._on_ready = on_ready
+        self._stall = StallWatch(time.monotonic_ns())
+        self._next_log_look_ns = 0
         self._last_state = 0
 
     def request_stop(self, *_: object) -> None:
@@ -154,16 +171,21 @@ class Supervisor:
         self._stopping = True
 
     def run(self) -> int:
-        """Until asked to stop; 0, or EXIT_FAULT when a process can never start with this configuration."""
+        """Until asked to stop; 0, or EXIT_FAULT when a process cannot start at the station's first start."""
         self._me.claim(ProcessState.READY)
         try:
             while not self._stopping:
                 now_ns = time.monotonic_ns()
                 self._me.beat(now_ns)
+                self._stall.look(now_ns)
                 for child in self._children:
                     if not self._watch(child, now_ns):
                         return EXIT_FAULT
                 self._tell_state()
+                if now_ns >= self._next_log_look_ns:
+                    self._next_log_look_ns = now_ns + _LOG_LOOK_NS
+                    for child in self._children:
+                        child.log.bound()
                 time.sleep(_WATCH_S)
             return 0
         finally:
@@ -183,18 +205,20 @@ class Supervisor:
         if code is None:
             if child.row.state == ProcessState.READY and child.row.pid == child.pid:
                 self._was_ready.add(role)
-            if child.is_hung(now_ns):
-                _say(f"{role} does not answer; it is stopped and started again.")
+            if child.is_hung(now_ns, self._stall.awake_since_ns):
+                say(f"{role} does not answer; it is stopped and started again.")
                 child.kill()
             return True
-        if code == EXIT_FAULT and role not in self._was_ready:
-            _say(child.last_words() or f"{role} cannot start; see {child.log}.")
+        words = child.last_words()
+        if code == EXIT_FAULT and not self._again and role not in self._was_ready:
+            say(words or f"{role} cannot start; see {child.log.path}.")
             return False
-        child.row.report(ProcessState.DOWN, f"ended with {code}")
+        said = code == EXIT_FAULT and words
+        child.row.report(ProcessState.DOWN, words if said else f"ended with {code}")
         self._wiring.clear_after(role)
         child.start_at_ns = child.budget.next_start_ns(now_ns)
         wait_s = (child.start_at_ns - now_ns) / NS_PER_S
-        _say(f"{role} ended with {_exit_words(code)}; starting again in {wait_s:.2f} s. {child.last_words()}")
+        say(f"{role} ended with {exit_words(code)}; starting again in {wait_s:.2f} s. {words}".rstrip())
         return True
 
     def _tell_state(self) -> None:
@@ -202,109 +226,28 @@ class Supervisor:
         state = gate.get(GateCounter.STATION_STATE)
         if state != self._last_state and state in set(StationState):
             self._last_state = state
+            if not self._again and state in (StationState.READY, StationState.CONTINUOUS_EXECUTION):
+                self._again = True
+                self._on_ready()
             port = gate.get(GateCounter.MODBUS_PORT)
-            _say(f"state {StationState(state).name.lower()}, Modbus port {port}. {gate.text}".rstrip())
+            say(f"state {StationState(state).name.lower()}, Modbus port {port}. {gate.text}".rstrip())
 
 
-def _exit_words(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+def supervise(config: StationConfig, config_path: Path, ready_fd: int | None, *, again: bool) -> int:
+    """The supervisor process: one a data_dir, enforced by a lock that the kernel drops with the process.
 
+    One byte on `ready_fd` tells the launcher that the station was ready once.
+    """
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"gatesight: {text}\n")
-    sys.stderr.flush()
+    def on_ready() -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, b"R")
 
-
-def supervise(config: StationConfig, config_path: Path) -> int:
-    """The supervisor process: one a data_dir, enforced by a lock that the kernel drops with the process."""
-    config.station.data_dir.mkdir(parents=True, exist_ok=True)
-    with (config.station.data_dir / "station.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise StationFault(
-                f"Another station already runs on {config.station.data_dir}: stop it, or give station.data_dir "
-                "another folder."
-            ) from e
-        supervisor = Supervisor(config, config_path)
+    with only_station_on(config.station.data_dir):
+        supervisor = Supervisor(config, config_path, again=again, on_ready=on_ready)
         signal.signal(signal.SIGTERM, supervisor.request_stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher, which asks us properly
         return supervisor.run()
-
-
-class Launcher:
-    """The outer loop: keeps a supervisor alive."""
-
-    def __init__(self, config: StationConfig, config_path: Path) -> None:
-        self._config = config
-        self._command = [
-            sys.executable,
-            "-m",
-            "inspection.station",
-            "--supervise",
-            "--config",
-            str(config_path),
-        ]
-        self._stopping = False
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def request_stop(self, *_: object) -> None:
-        """Signal handler: pass the wish on."""
-        self._stopping = True
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
-    def run(self) -> int:
-        """Until the supervisor ends by itself or we are asked to stop; its exit code."""
-        budget = Budget()
-        while True:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - the launcher has one thread
-            )
-            code = self._await_end(self._process)
-            if self._stopping or code in {0, EXIT_FAULT}:
-                return 0 if self._stopping else code
-            now_ns = time.monotonic_ns()
-            at_ns = budget.next_start_ns(now_ns)
-            _say(f"the supervisor ended with {_exit_words(code)}; starting it again.")
-            time.sleep((at_ns - now_ns) / NS_PER_S)
-
-    def _await_end(self, process: subprocess.Popen[bytes]) -> int:
-        while True:
-            try:
-                return process.wait(0.5)
-            except subprocess.TimeoutExpired:
-                if self._is_frozen(process.pid):
-                    _say("the supervisor does not answer; it is stopped and started again.")
-                    process.kill()
-
-    def _is_frozen(self, pid: int) -> bool:
-        try:
-            board = Board.attach(self._config.board_path)
-        except StationFault:
-            return False
-        try:
-            row = board.row("supervisor")
-            return row.pid == pid and row.age_ns(time.monotonic_ns()) > _SUPERVISOR_STALE_S * NS_PER_S
-        finally:
-            board.close()
-
-
-def launch(config: StationConfig, config_path: Path) -> int:
-    """The launcher process: refuse what cannot work, then keep a supervisor alive."""
-    for line in check_timing(config.line):
-        _say(line)
-    load_recipe(config.station.recipe)
-    if not config.station.bundle.exists():
-        raise StationFault(
-            f"{config_path}: station.bundle: no model bundle at {config.station.bundle}; correct the path."
-        )
-    launcher = Launcher(config, config_path)
-    signal.signal(signal.SIGTERM, launcher.request_stop)
-    signal.signal(signal.SIGINT, launcher.request_stop)
-    return launcher.run()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -312,13 +255,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="inspection.station", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--again", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     path: Path = arguments.config.resolve()
     try:
         config = load_config(path)
-        return supervise(config, path) if arguments.supervise else launch(config, path)
+        if arguments.supervise:
+            return supervise(config, path, arguments.ready_fd, again=arguments.again)
+        return launch(config, path)
     except StationFault as e:
-        _say(str(e))
+        say(str(e))
         return EXIT_FAULT
 
 

@@ -62,6 +62,7 @@ class DetectorInfo:
     input_width_px: int
     input_height_px: int
     classes: tuple[str, ...]
+    floor_score: float  # below it nothing is reported: no limit of a recipe may lie there
     bundle_sha256: str
     max_batch: int
     parallel: int

@@ -77,6 +77,7 @@ class OnnxDetector:
             input_width_px=card.input.width_px,
             input_height_px=card.input.height_px,
             classes=tuple(card.classes),
+            floor_score=card.floor_score,
             bundle_sha256=bundle.sha256,
             max_batch=size,
             parallel=1,

@@ -87,6 +87,7 @@ class OpenVinoDetector:
             input_width_px=card.input.width_px,
             input_height_px=card.input.height_px,
             classes=tuple(card.classes),
+            floor_score=card.floor_score,
             bundle_sha256=bundle.sha256,
             max_batch=1,
             parallel=len(self._lanes),

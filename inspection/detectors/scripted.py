@@ -140,6 +140,7 @@ class ScriptedDetector:
             input_width_px=input_px[0],
             input_height_px=input_px[1],
             classes=script.classes,
+            floor_score=0.0,
             bundle_sha256=hashlib.sha256(script.model_dump_json(by_alias=True).encode()).hexdigest(),
             max_batch=script.max_batch,
             parallel=script.parallel,

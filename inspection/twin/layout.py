@@ -149,6 +149,7 @@ def recipe_json(suggested: bytes | None, views: int, source: str) -> str:
     """The bundle's suggested recipe with as many views as the line has, or a plain one where it has none."""
     if suggested is None:
         recipe: dict[str, Any] = {"name": "demo", "version": 1, "id": 1, "views": [{"name": "view"}]}
+        recipe["default_limit"] = {"min_score": 0.5}
     else:
         try:
             recipe = json.loads(suggested)

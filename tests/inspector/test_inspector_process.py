@@ -138,6 +138,22 @@ def test_engine_that_hangs_is_noticed_and_the_process_replaced(tmp_path: Path) -
         assert line.row.state is ProcessState.FAULT
 
 
+def test_an_engine_that_only_stalled_costs_its_part_and_not_the_process(tmp_path: Path) -> None:
+    """A starved box looks like a hang for a moment: the part is lost at once, the warm engine is not."""
+    script = {"max_batch": 1, "steps": [{"frame_id": [2], "delay_ms": 600}]}
+    with inspector_line(write_station(tmp_path, script=script, cameras=1, deadline_ms=1500)) as line:
+        assert line.process is not None
+        for ordinal, reasons in ((1, ()), (2, (Reason.ENGINE_HUNG,)), (3, ())):
+            line.trigger(ordinal)
+            line.expose(0, ordinal)
+            judged = line.judged()
+            assert judged.verdict.reasons == reasons
+            assert (judged.verdict.outcome is Outcome.PASS) == (not reasons)
+            if reasons:
+                time.sleep(0.7)  # until the late answer has come, and was thrown away
+        assert line.process.poll() is None
+
+
 def test_late_work_is_shed_and_said_so(tmp_path: Path) -> None:
     script = {"max_batch": 1, "parallel": 1, "delay_ms": 60}
     with inspector_line(write_station(tmp_path, script=script, cameras=1)) as line:

@@ -303,3 +303,61 @@ def test_file_size_limit_of_the_kernel_is_a_fault_and_no_loss(tmp_path: Path) ->
     journal = Journal(tmp_path, segment_bytes=SMALL)
     assert journal.recovered.next_index == int(done.stdout.split()[0]) + 1
     journal.close()
+
+
+class _Fails(Disk):
+    """A disk on which the n-th call of one kind fails, as when it runs full or loses its cable."""
+
+    def __init__(self, call: str, at: int) -> None:
+        self._call, self._left = call, at
+
+    def _count(self, call: str) -> None:
+        if call != self._call:
+            return
+        self._left -= 1
+        if self._left == 0:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def preallocate(self, path: Path, size_bytes: int) -> int:
+        self._count("preallocate")
+        return super().preallocate(path, size_bytes)
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        self._count("write")
+        super().write(fd, data, offset)
+
+    def sync(self, fd: int) -> None:
+        self._count("sync")
+        super().sync(fd)
+
+
+def _open_files(folder: Path) -> list[str]:
+    links = []
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(fd.readlink()))
+        except OSError:
+            continue
+    return [link for link in links if link.startswith(str(folder))]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize(("call", "at"), [("write", 1), ("sync", 1), ("sync", 2)])
+def test_an_opening_that_fails_keeps_no_descriptor_and_can_be_tried_again(
+    tmp_path: Path, existing: bool, call: str, at: int
+) -> None:
+    folder = tmp_path / "j"
+    if existing:
+        write(folder, started(), event(1))
+    with pytest.raises(StationFault, match="cannot get"):
+        Journal(folder, segment_bytes=SMALL, disk=_Fails(call, at))
+    assert _open_files(folder) == []
+    write(folder, started(), event(2))
+    verify(folder)
+
+
+def test_a_last_sync_that_fails_still_lets_go_of_the_folder(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", segment_bytes=SMALL, disk=_Fails("sync", 3))
+    journal.close()  # nothing was appended: the third sync is that of the mark
+    assert _open_files(tmp_path / "j") == []
+    write(tmp_path / "j", started())

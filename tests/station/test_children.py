@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from inspection.board import Board, ProcessState
-from inspection.children import NS_PER_S, Budget, Child, ProcessSpec
+from inspection.child_log import ChildLog
+from inspection.children import NS_PER_S, Budget, Child, ProcessSpec, StallWatch
 
 
 def test_first_deaths_cost_little_and_more_of_them_back_off() -> None:
@@ -44,6 +45,90 @@ def test_a_silent_process_is_hung_and_a_beating_one_is_not(tmp_path: Path) -> No
     finally:
         child.stop(5)
         board.close()
+
+
+def test_a_process_that_is_ready_after_a_long_start_is_not_hung(tmp_path: Path) -> None:
+    """Loading a model takes seconds without a beat; the running limit must not fall on them at the end."""
+    board = Board.create(tmp_path / "board", ["inspector"])
+    row = board.row("inspector")
+    spec = ProcessSpec(role="inspector", module="http.server", links={}, stale_s=1.0, start_limit_s=60)
+    child = Child(spec, row, tmp_path / "x.toml", tmp_path)
+    child._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        row._words[0] = child._process.pid
+        row.report(ProcessState.STARTING)
+        row.beat(time.monotonic_ns() - 20 * NS_PER_S)
+        assert not child.is_hung(time.monotonic_ns())
+        row.report(ProcessState.READY)  # and then nothing for a moment: it is collecting garbage
+        assert not child.is_hung(time.monotonic_ns())
+    finally:
+        child.stop(5)
+        board.close()
+
+
+def test_a_watcher_that_stood_still_itself_gives_everybody_their_time_again(tmp_path: Path) -> None:
+    board = Board.create(tmp_path / "board", ["gate"])
+    row = board.row("gate")
+    spec = ProcessSpec(role="gate", module="http.server", links={}, stale_s=1.0)
+    child = Child(spec, row, tmp_path / "x.toml", tmp_path)
+    child._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    stall = StallWatch(0)
+    try:
+        row._words[0] = child._process.pid
+        row.report(ProcessState.READY)
+        row.beat(0)
+        for step in range(1, 46):  # the watcher turns every 20 ms, and sees a silence grow
+            assert not stall.look(step * NS_PER_S // 50)
+        assert not child.is_hung(45 * NS_PER_S // 50, stall.awake_since_ns)
+        assert stall.look(9 * NS_PER_S)  # now the whole box stood still for eight seconds
+        assert not child.is_hung(9 * NS_PER_S, stall.awake_since_ns)
+        assert not child.is_hung(10 * NS_PER_S, stall.awake_since_ns)
+        assert child.is_hung(10 * NS_PER_S + 1, stall.awake_since_ns)  # it does hang: seen a limit later
+    finally:
+        child.stop(5)
+        board.close()
+
+
+def test_a_log_is_bounded_while_its_child_goes_on_writing(tmp_path: Path) -> None:
+    log = ChildLog(tmp_path / "x.log", limit_bytes=100_000)
+    chatter = (
+        "import sys\nfor i in range(20000): print(f'line {i} of a child that talks'); sys.stdout.flush()\n"
+    )
+    with log.open() as f:
+        child = subprocess.Popen([sys.executable, "-c", chatter], stdout=f)
+    cuts = 0
+    while child.poll() is None:
+        cuts += log.bound()
+        time.sleep(0.001)
+    log.bound()
+    assert cuts > 1
+    assert log.path.stat().st_size <= 100_000
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["x.log", "x.log.1"]
+    assert log.path.read_bytes()[:1] != b"\0"  # written in append mode: no hole where the cut was
+
+
+def test_last_words_are_the_end_of_this_child_and_not_of_the_one_before(tmp_path: Path) -> None:
+    log = ChildLog(tmp_path / "x.log")
+    with log.open() as f:
+        f.write(b"x" * 5_000_000 + b"\nThe camera is gone.\n")
+    assert log.last_line() == "The camera is gone."
+    with log.open() as f:
+        f.write(b"The disk is full.\n")
+    with log.open():
+        pass
+    assert log.last_line() == ""
+    with log.open():
+        pass
+    assert log.last_line() == ""  # killed without a word
+    assert log.path.stat().st_size < 100
+    assert (tmp_path / "x.log.1").stat().st_size > 5_000_000
+
+
+def test_last_words_read_only_the_end_of_the_log(tmp_path: Path) -> None:
+    log = ChildLog(tmp_path / "x.log")
+    with log.open() as f:
+        f.write(b"the only line that matters is too far away\n" + b"\n" * 100_000)
+    assert log.last_line() == ""
 
 
 def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:

@@ -33,7 +33,15 @@ view_px = [0, 0, 320, 320]
 
 def write_station(folder: Path, port: int, camera: str = CAMERA) -> Path:
     (folder / "recipe.json").write_text(
-        json.dumps({"name": "part", "version": 1, "id": 1, "views": [{"name": "top"}]})
+        json.dumps(
+            {
+                "name": "part",
+                "version": 1,
+                "id": 1,
+                "views": [{"name": "top"}],
+                "classes": {"scratch": {"min_score": 0.5}},
+            }
+        )
     )
     (folder / "script.json").write_text(json.dumps({"classes": ["scratch"], "steps": []}))
     (folder / "bundle").mkdir(exist_ok=True)
@@ -82,6 +90,7 @@ def start(path: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGCONT)
     process.terminate()
     _, err = process.communicate(timeout=60)
     return err
@@ -164,6 +173,120 @@ def test_a_killed_supervisor_takes_its_children_along_and_comes_back(
     assert not [name for name, pid in pids.items() if _runs(pid)]
 
 
+def wait_for_text(path: Path, words: str, limit_s: float = 60) -> str:
+    """Until the gate says it on the board; its whole sentence."""
+    config = load_config(path)
+    until = time.monotonic() + limit_s
+    text = ""
+    while time.monotonic() < until:
+        try:
+            board = Board.attach(config.board_path)
+        except StationFault:
+            time.sleep(0.05)
+            continue
+        text = board.row("gate").text
+        board.close()
+        if words in text:
+            return text
+        time.sleep(0.05)
+    raise AssertionError(f"the gate does not say {words!r} but {text!r}")
+
+
+@pytest.mark.parametrize("role", ["camera:LS0001", "inspector"])
+def test_a_recipe_edited_while_the_station_runs_never_rules_half_of_it(
+    running: tuple[Path, subprocess.Popen[str]], role: str
+) -> None:
+    path, _ = running
+    recipe = path.with_name("recipe.json")
+    before = recipe.read_text()
+    recipe.write_text(before.replace("0.5", "0.9"))
+    os.kill(_pid_of(path, role), signal.SIGKILL)
+    said = wait_for_text(path, "was changed while the station runs")
+    assert str(recipe) in said
+    board = Board.attach(load_config(path).board_path)
+    state = board.row("gate").get(GateCounter.STATION_STATE)
+    board.close()
+    assert state in (StationState.PREOPERATIONAL, StationState.INITIALIZED)
+    recipe.write_text(before)
+    wait_for_state(path, StationState.READY)
+
+
+def _pid_of(path: Path, role: str) -> int:
+    board = Board.attach(load_config(path).board_path)
+    pid = board.row(role).pid
+    board.close()
+    return pid
+
+
+def _kill_supervisor_and_hold_the_launcher(path: Path, launcher: subprocess.Popen[str]) -> None:
+    board = Board.attach(load_config(path).board_path)
+    pids = [board.row(name).pid for name in board.names]
+    supervisor = board.row("supervisor").pid
+    board.close()
+    launcher.send_signal(signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_refusal_after_the_station_was_ready_is_tried_again_until_it_passes(
+    tmp_path: Path, feeds: Path
+) -> None:
+    port = free_port()
+    path = write_station(tmp_path, port)
+    recipe = path.with_name("recipe.json")
+    good = recipe.read_text()
+    process = start(path)
+    try:
+        wait_for_state(path, StationState.READY)
+        _kill_supervisor_and_hold_the_launcher(path, process)
+        recipe.write_text("{")  # the new supervisor itself refuses this
+        process.send_signal(signal.SIGCONT)
+        _wait_until_said(process, "The recipe", "starting it again")
+        with socket.socket() as other:  # and this its gate refuses
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            recipe.write_text(good)
+            _wait_until_said(process, "gate ended with exit code 3", str(port))
+        wait_for_state(path, StationState.READY)
+    finally:
+        finish(process)
+    assert process.returncode == 0
+
+
+def _wait_until_said(process: subprocess.Popen[str], *words: str) -> None:
+    """Each of the words, in this order, on what the launcher and its supervisor write."""
+    assert process.stderr is not None
+    waiting = list(words)
+    while waiting:
+        line = process.stderr.readline()
+        assert line, f"ended without saying {waiting[0]!r}"
+        while waiting and waiting[0] in line:
+            waiting.pop(0)
+
+
+def test_a_launcher_that_waits_before_starting_again_can_still_be_stopped(
+    running: tuple[Path, subprocess.Popen[str]],
+) -> None:
+    path, process = running
+    path.with_name("recipe.json").write_text("{")
+    _kill_supervisor_and_hold_the_launcher(path, process)
+    process.send_signal(signal.SIGCONT)
+    while True:  # until the quick restarts are used up
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line
+        if "starting it again in 8" in line:
+            break
+    before_s = time.monotonic()
+    process.terminate()
+    assert process.wait(30) == 0
+    assert time.monotonic() - before_s < 7
+
+
 def _runs(pid: int) -> bool:
     """Whether it still does anything; an orphan that init has not collected yet does not."""
     try:
@@ -180,6 +303,8 @@ def _runs(pid: int) -> bool:
         (('bundle = "bundle"', 'bundle = "nowhere"'), "no model bundle"),
         (('serial = "LS0001"', 'serial = "LS0077"'), "LS0077"),
         (("view_px", 'producer = "gone.cti"\nview_px'), "gone.cti"),
+        (('recipe = "recipe.json"', 'recipe = "station.toml"'), "is not valid"),
+        (('script = "script.json"', ""), "limits the class 'scratch', which the bundle scripted does not know"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_sentence(

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The recorder on its own: what it does when its database is damaged under its hands."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import DatabaseError
+
+from cameras.ring import Ring
+from inspection.board import Board, ProcessState
+from inspection.child import ChildContext
+from inspection.config import load_config
+from inspection.link import Link, link_pair
+from inspection.recorder import Recorder
+from inspection.records import schema as t
+from inspection.records.database import open_reader
+from tests.records.test_projection import RUN, write
+from tests.station.test_station import write_station
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[ChildContext]:
+    config = load_config(write_station(tmp_path, 0))
+    config.previews_dir.mkdir(parents=True)
+    board = Board.create(config.board_path, config.board_rows())
+    ring = Ring.create(config.ring_path("LS0001"), 3, 320 * 336)
+    ours, theirs = link_pair()
+    link = Link(theirs)
+    yield ChildContext(config=config, row=board.row("recorder"), board=board, links={"inspector": link})
+    ours.close()
+    link.close()
+    ring.close()
+    board.close()
+    for path in (config.ring_path("LS0001"), config.board_path):
+        path.unlink()
+    config.previews_dir.rmdir()
+    config.shm_dir.rmdir()
+
+
+def _open_files() -> list[str]:
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(fd.readlink()))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_damaged_database_is_set_aside_rebuilt_and_let_go_of(context: ChildContext) -> None:
+    config = context.config
+    write(config.journal_dir, RUN)
+    recorder = Recorder(context)
+    recorder.turn()
+
+    def damaged() -> None:
+        raise DatabaseError("SELECT", None, sqlite3.DatabaseError("database disk image is malformed"))
+
+    for _ in range(3):  # a dying disk does it again and again
+        recorder._guarded(damaged)
+    assert context.row.state is ProcessState.DEGRADED
+    assert "malformed" in context.row.text
+    assert not [name for name in _open_files() if ".corrupt-" in name]
+    assert len(list(config.station.data_dir.glob("records.corrupt-*"))) >= 3
+    recorder.turn()
+    reader = open_reader(config.records_db)
+    with reader.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(t.parts)).scalar() == 3
+    reader.dispose()
+    recorder.close()
