@@ -121,6 +121,11 @@ class Ring:
         start = self._first + slot * self._stride
         return self._pixels[start : start + self.slot_bytes]
 
+    def found(self, state: SlotState) -> tuple[tuple[int, int], ...]:
+        """(slot, generation) of every slot in this state now."""
+        words = [(slot, self._load(slot)) for slot in range(self.slots)]
+        return tuple((slot, word >> _STATE_BITS) for slot, word in words if word & 0xFF == state)
+
     # --- the camera worker
     def acquire(self) -> int | None:
         """Take a free slot for filling; None when there is none (the frame is then lost, and counted)."""

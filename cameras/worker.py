@@ -25,12 +25,12 @@ from cameras.base import Camera, CameraFault, CameraSpec, Exposure
 from cameras.firing import Firing, unmatched
 from cameras.health import HealthMeter, breaches
 from cameras.pfnc import bytes_per_frame, code_of
-from cameras.ring import Ring
+from cameras.ring import Ring, SlotState
 from inspection.board import CameraCounter, ProcessState, Row
 from inspection.child import EXIT_FAULT, ChildContext, run_child
 from inspection.config import CameraTable
 from inspection.link import Link
-from inspection.messages import FrameFault, FrameReady
+from inspection.messages import FrameFault, FrameReady, SlotsLeft
 from inspection.recipe import HealthLimits
 from inspection.types import FrameRef, Reason, StationFault
 
@@ -218,6 +218,8 @@ def _work(context: ChildContext) -> int:
     recipe = context.recipe()  # the health limits stand in it: the very recipe that gate and inspector judge by
     ring = Ring.attach(context.config.ring_path(table.serial))
     row.set(CameraCounter.RECONNECTS, row.incarnation - 1)
+    if left := ring.found(SlotState.READY):  # before the first slot of our own
+        context.tell("inspector", SlotsLeft(camera=index, slots=left))
     spec = spec_of(table)
     camera = open_patiently(lambda: GenicamCamera.open(spec), row, context.stop.is_set)
     if camera is None:

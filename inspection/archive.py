@@ -7,6 +7,7 @@ its pixels are encoded.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import deque
@@ -19,7 +20,7 @@ import numpy as np
 from cameras.pfnc import name_of, to_bgr8, to_mono8
 from cameras.ring import Ring, StaleLease
 from inspection.config import StationConfig
-from inspection.messages import ImageHandOver
+from inspection.messages import ImageHandOver, SlotsLeft
 from inspection.records.images import ImageStore
 from inspection.records.projection import OUTCOME_NAMES
 from inspection.types import Outcome, Reason
@@ -57,6 +58,13 @@ class Archive:
         self._preview(message, jpeg)
         if message.keep:
             self._keep(message, jpeg)
+
+    def take_back(self, message: SlotsLeft) -> None:
+        """Free what a killed inspector handed over and never told us of: all it did tell was dealt with."""
+        for slot, generation in message.slots:
+            with contextlib.suppress(StaleLease):
+                self._rings[message.camera].free(slot, generation)
+                self.shed += 1
 
     def _keep(self, message: ImageHandOver, jpeg: bytes) -> None:
         if self.disk_is_full or len(self._rows) >= _ROWS_WAITING:

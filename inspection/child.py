@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from inspection.board import Board, ProcessState, Row
 from inspection.config import StationConfig, load_config
 from inspection.link import Link
+from inspection.messages import Message
 from inspection.pins import Pins
 from inspection.recipe import Recipe, load_recipe
 from inspection.types import StationFault
@@ -24,6 +26,8 @@ EXIT_FAULT = 3
 """Configuration or equipment is wrong: starting again alone does not help."""
 EXIT_OTHER = 1
 """Something that nobody foresaw; the log has the trace."""
+
+_ROOM_S = 0.01
 
 
 @dataclass(slots=True)
@@ -50,6 +54,12 @@ class ChildContext:
         """StationFault when the bundle is not the one that the supervisor started with."""
         if self.pins is not None:
             self.pins.check_bundle(sha256, self.config.station.bundle)
+
+    def tell(self, link: str, message: Message) -> None:
+        """Send at the start, waiting for room; gives up only when asked to stop. The row keeps beating."""
+        while not self.links[link].send(message) and not self.stop.is_set():
+            self.row.beat()
+            time.sleep(_ROOM_S)
 
 
 def run_child(role: str, body: Callable[[ChildContext], int], argv: list[str] | None = None) -> int:

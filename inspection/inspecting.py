@@ -36,6 +36,7 @@ from inspection.messages import (
     PartClosed,
     PartJudged,
     PartTriggered,
+    SlotsLeft,
     ViewSeen,
 )
 from inspection.slots import CameraSlots, Keeper
@@ -174,6 +175,9 @@ class Inspector:
                             at_ns=message.at_ns,
                         )
                     )
+                case SlotsLeft():
+                    if 0 <= message.camera < len(self._cameras):
+                        self._cameras[message.camera].take_back(message.slots)
                 case PartTriggered():
                     self._fire(message.part)  # first of all: the belt moves
                     self._carry_out(self._judging.part(message.part))
@@ -202,6 +206,7 @@ class Inspector:
             self._undecodable += 1
             return
         camera = self._cameras[frame.camera]
+        camera.told(frame)
         if camera.fits(frame):
             self._carry_out(self._judging.frame(frame))
             return

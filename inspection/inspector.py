@@ -13,13 +13,14 @@ import sys
 import cv2
 
 from cameras.pfnc import code_of, format_of
-from cameras.ring import Ring
+from cameras.ring import Ring, SlotState
 from inspection.board import ProcessState
 from inspection.child import ChildContext, run_child
 from inspection.config import StationConfig
 from inspection.detectors.base import Detector, DetectorInfo
 from inspection.inspecting import EXIT_ENGINE, NS_PER_MS, Inspector
 from inspection.judging import Judging
+from inspection.messages import SlotsLeft
 from inspection.pairing import Pairer
 from inspection.pins import manifest_sha256
 from inspection.recipe import Recipe
@@ -142,6 +143,10 @@ def body(context: ChildContext) -> int:
         CameraSlots(i, camera, Ring.attach(config.ring_path(camera.serial)))
         for i, camera in enumerate(config.camera)
     ]
+    if "recorder" in context.links:
+        for i, camera in enumerate(cameras):
+            if left := camera.ring.found(SlotState.ARCHIVE):  # before the first slot that we hand over
+                context.tell("recorder", SlotsLeft(camera=i, slots=left))
     info = detector.info
     inspector = Inspector(
         links=context.links,

@@ -27,6 +27,17 @@ class FrameFault(msgspec.Struct, frozen=True, tag="frame_fault"):
     frame_id: int | None = None
 
 
+class SlotsLeft(msgspec.Struct, frozen=True, tag="slots_left"):
+    """A process that was started again -> the owner after it: slots that its predecessor had passed on to you.
+
+    A predecessor killed between passing a slot on and saying so leaves one of which nobody was told. All that
+    it did say lies before this message, so a slot listed here of which you know nothing is free.
+    """
+
+    camera: int
+    slots: tuple[tuple[int, int], ...]  # slot, generation
+
+
 class FireTrigger(msgspec.Struct, frozen=True, tag="fire"):
     """Inspector -> camera worker: take this part's picture now ([[camera]] trigger = "software")."""
 
@@ -101,6 +112,7 @@ class ImageHandOver(msgspec.Struct, frozen=True, tag="image"):
 Message = (
     FrameReady
     | FrameFault
+    | SlotsLeft
     | FireTrigger
     | PartTriggered
     | PartClosed

@@ -24,7 +24,7 @@ from inspection.child import ChildContext, run_child
 from inspection.journal_format import Position
 from inspection.journal_reader import Follower
 from inspection.journal_records import JournalCorrupt
-from inspection.messages import ImageHandOver
+from inspection.messages import ImageHandOver, SlotsLeft
 from inspection.records.database import open_writer
 from inspection.records.images import ImageStore
 from inspection.records.projection import Projection
@@ -78,6 +78,8 @@ class Recorder:
                 break
             if isinstance(message, ImageHandOver):
                 self._archive.take(message)
+            elif isinstance(message, SlotsLeft):
+                self._archive.take_back(message)
         self._row.set(RecorderCounter.IMAGES_STORED, self._archive.stored)
         self._row.set(RecorderCounter.IMAGES_SHED, self._archive.shed)
         self._row.set(RecorderCounter.PREVIEWS, self._archive.previews)

@@ -8,6 +8,7 @@ that the camera would find no free slot: beyond a third of the ring they are she
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Sequence
 
@@ -43,6 +44,7 @@ class CameraSlots:
                 f"Camera {table.serial}: a frame of {self._frame_bytes} bytes does not fit a ring slot of"
                 f" {ring.slot_bytes}: stop the station and start it again with this configuration."
             )
+        self._told = [0] * ring.slots  # generation of each slot that its worker told us of last
         self._windows: list[np.ndarray] = []
         self._strips: list[np.ndarray] = []
         if table.pixel_format == "Mono8":
@@ -53,6 +55,21 @@ class CameraSlots:
     def fits(self, frame: FrameRef) -> bool:
         """Whether the frame is what the configuration says of this camera."""
         return (frame.width_px, frame.height_px) == self._size and frame.pixel_format == self._code
+
+    def told(self, frame: FrameRef) -> None:
+        """The worker said that this slot is ours now."""
+        if 0 <= frame.slot < len(self._told):
+            self._told[frame.slot] = frame.generation
+
+    def take_back(self, left: Sequence[tuple[int, int]]) -> int:
+        """Free what a killed worker published and never told us of; how many slots there were."""
+        taken = 0
+        for slot, generation in left:
+            if 0 <= slot < len(self._told) and self._told[slot] != generation:
+                taken += self.ring.valid(slot, generation)
+                with contextlib.suppress(StaleLease):
+                    self.ring.free(slot, generation)
+        return taken
 
     def holds(self, frame: FrameRef) -> bool:
         """Whether the slot still holds this exposure."""

@@ -108,15 +108,15 @@ class WorkerLine:
         )
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> None:
-        """Start (again)."""
+    def start(self, program: str | None = None) -> None:
+        """Start (again); `program` is Python that becomes the worker in the end."""
         with (self.folder / "stderr.txt").open("w") as words:
-            self.process = self._spawn(words)
+            self.process = self._spawn(words, ("-c", program) if program else ("-m", "cameras.worker"))
 
-    def _spawn(self, words: IO[str]) -> subprocess.Popen[str]:
+    def _spawn(self, words: IO[str], program: tuple[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "cameras.worker", "--config", str(self.config_path)),
+                *(sys.executable, *program, "--config", str(self.config_path)),
                 *("--camera", "0", "--links", f"inspector={self._ends[1].fileno()}"),
             ],
             cwd=ROOT,

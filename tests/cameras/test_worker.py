@@ -12,6 +12,7 @@ import pytest
 from cameras.worker import EXIT_LOST
 from inspection.board import CameraCounter, ProcessState
 from inspection.child import EXIT_FAULT
+from inspection.messages import SlotsLeft
 from inspection.types import Reason
 from tests.cameras.harness import WorkerLine, wait_until
 
@@ -129,6 +130,11 @@ def test_killed_worker_leaves_no_slot_behind(line: WorkerLine) -> None:
     assert (line.ring.lease(frame.slot, frame.generation) == 1).all()  # what was handed over stays ours
     line.start()
     line.wait_ready()
+    left = (
+        line.next_message()
+    )  # the new worker says what it found, so that a slot nobody was told of comes back
+    assert isinstance(left, SlotsLeft)
+    assert left.slots == ((frame.slot, frame.generation),)
     line.push(2, 2)
     assert line.next_frame().frame.slot != frame.slot
 

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -88,14 +89,55 @@ pass_share = 0.0
 class LineStub:
     """Cameras, gate and recorder of one inspector, played by the test."""
 
-    def __init__(self, config: StationConfig, board: Board, rings: list[Ring], links: dict[str, Link]) -> None:
+    def __init__(
+        self,
+        config_path: Path,
+        config: StationConfig,
+        board: Board,
+        rings: list[Ring],
+        pairs: dict[str, tuple[socket.socket, socket.socket]],
+    ) -> None:
+        self._config_path = config_path
+        self._theirs = {name: end for name, (_, end) in pairs.items()}
         self.config = config
         self.board = board
         self.row = board.row("inspector")
         self.rings = rings
-        self.links = links
+        self.links = {name: Link(ours) for name, (ours, _) in pairs.items()}
         self.process: subprocess.Popen[bytes] | None = None
         self.frames_sent = 0
+
+    def start(self) -> None:
+        """Start the inspector (again) and wait until it is ready."""
+        links = ",".join(f"{name}={end.fileno()}" for name, end in self._theirs.items())
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "inspection.inspector",
+                "--config",
+                str(self._config_path),
+                "--links",
+                links,
+            ],
+            pass_fds=[end.fileno() for end in self._theirs.values()],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONWARNINGS": "default"},
+            stderr=subprocess.PIPE,
+        )
+        self.wait_ready()
+
+    def close(self) -> None:
+        """End the inspector and close the links."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.communicate()
+        for end in (*self.links.values(), *self._theirs.values()):
+            end.close()
 
     def trigger(self, ordinal: int, *, deadline_ms: float | None = None, encoder: int | None = None) -> PartRef:
         """Announce a part as the gate does."""
@@ -198,30 +240,13 @@ def inspector_line(config_path: Path, *, start: bool = True) -> Iterator[LineStu
     rings = [Ring.create(config.ring_path(c.serial), c.slots, c.width_px * c.height_px) for c in config.camera]
     names = ["gate", "recorder", *(f"camera{i}" for i in range(len(rings)))]
     pairs = {name: link_pair() for name in names}
-    stub = LineStub(config, board, rings, {name: Link(ours) for name, (ours, _) in pairs.items()})
-    theirs = {name: end for name, (_, end) in pairs.items()}
+    stub = LineStub(config_path, config, board, rings, pairs)
     try:
         if start:
-            links = ",".join(f"{name}={end.fileno()}" for name, end in theirs.items())
-            stub.process = subprocess.Popen(
-                [sys.executable, "-m", "inspection.inspector", "--config", str(config_path), "--links", links],
-                pass_fds=[end.fileno() for end in theirs.values()],
-                cwd=REPOSITORY,
-                env=os.environ | {"PYTHONWARNINGS": "default"},
-                stderr=subprocess.PIPE,
-            )
-            stub.wait_ready()
+            stub.start()
         yield stub
     finally:
-        if stub.process is not None:
-            stub.process.terminate()
-            try:
-                stub.process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                stub.process.kill()
-                stub.process.communicate()
-        for end in (*stub.links.values(), *theirs.values()):
-            end.close()
+        stub.close()
         for ring in rings:
             ring.close()
         board.close()

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 
-from cameras.ring import Ring
+from cameras.ring import Ring, SlotState
 from inspection.board import Board, ProcessState
 from inspection.child import ChildContext
 from inspection.config import load_config
 from inspection.link import Link, link_pair
+from inspection.messages import SlotsLeft
 from inspection.recorder import Recorder
 from inspection.records import schema as t
 from inspection.records.database import open_reader
@@ -30,10 +31,10 @@ def context(tmp_path: Path) -> Iterator[ChildContext]:
     board = Board.create(config.board_path, config.board_rows())
     ring = Ring.create(config.ring_path("LS0001"), 3, 320 * 336)
     ours, theirs = link_pair()
-    link = Link(theirs)
-    yield ChildContext(config=config, row=board.row("recorder"), board=board, links={"inspector": link})
-    ours.close()
-    link.close()
+    links = {"inspector": Link(theirs), "peer": Link(ours)}  # the test is the inspector
+    yield ChildContext(config=config, row=board.row("recorder"), board=board, links=links)
+    for link in links.values():
+        link.close()
     ring.close()
     board.close()
     for path in (config.ring_path("LS0001"), config.board_path):
@@ -73,3 +74,22 @@ def test_a_damaged_database_is_set_aside_rebuilt_and_let_go_of(context: ChildCon
         assert connection.execute(select(func.count()).select_from(t.parts)).scalar() == 3
     reader.dispose()
     recorder.close()
+
+
+def test_a_slot_that_a_killed_inspector_never_spoke_of_comes_back(context: ChildContext) -> None:
+    (serial,) = (camera.serial for camera in context.config.camera)
+    ring = Ring.attach(context.config.ring_path(serial))
+    recorder = Recorder(context)
+    slot = ring.acquire()
+    assert slot is not None
+    generation = ring.publish(slot)
+    ring.hand_over(slot, generation)
+    other = ring.acquire()
+    assert other is not None
+    ring.publish(other)
+    context.links["peer"].send(SlotsLeft(camera=0, slots=((slot, generation), (slot, generation - 1))))
+    recorder.turn()
+    assert ring.state(slot) == SlotState.FREE
+    assert ring.state(other) == SlotState.READY  # not its own
+    recorder.close()
+    ring.close()
