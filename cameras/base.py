@@ -99,6 +99,11 @@ class Camera(Protocol):
         """Its name."""
         ...
 
+    @property
+    def clock(self) -> Clock:
+        """Where the exposure instants of its frames come from, as far as is known now."""
+        ...
+
     def start(self) -> None:
         """Begin to acquire; counters start at zero."""
         ...
@@ -120,3 +125,13 @@ class Camera(Protocol):
     def close(self) -> None:
         """Stop and let go of the device, whatever state it is in; never raises. Also after a loss."""
         ...
+
+
+def check_clock(camera: Camera, pairing: str) -> None:
+    """Refuse to pair by time where the camera cannot say when it exposed: when a picture comes is no proof."""
+    if pairing == "timestamp" and camera.clock is Clock.ARRIVAL:
+        raise CameraFault(
+            FaultKind.UNSUPPORTED,
+            f"Camera {camera.serial} has no clock that maps to ours (TimestampLatch, and stamped frames), so"
+            ' pictures cannot be paired by time: set [line] pairing to "encoder", or use another camera.',
+        )

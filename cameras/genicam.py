@@ -102,6 +102,11 @@ class GenicamCamera:
         """Its name."""
         return self._spec.serial
 
+    @property
+    def clock(self) -> Clock:
+        """The device's, when it can be latched and its frames bear stamps; known for sure after the first."""
+        return Clock.ARRIVAL if self._clock is None else Clock.DEVICE
+
     def start(self) -> None:
         """Begin to acquire; the trigger counter, where there is one, starts at zero."""
         with self._watched():
@@ -116,6 +121,7 @@ class GenicamCamera:
 
     def fetch(self, timeout_ms: int) -> Exposure | None:
         """Next frame, incomplete ones included; None when none came in time."""
+        self._keep_clock()
         try:
             self._monitor.update_event_data(timeout_ms)
         except gentl.TimeoutException:
@@ -232,9 +238,6 @@ class GenicamCamera:
     def _feel_pulse(self) -> None:
         """While no frames come, read a register now and then: a camera that is gone answers with an error."""
         now_ns = time.monotonic_ns()
-        if self._clock is not None and now_ns - self._latched_ns > _RELATCH_NS:
-            with contextlib.suppress(NodeRefused):  # a camera that is gone is found below
-                self._clock = self._read_clock()
         if self._pulse is None or now_ns - self._last_sign_ns < _PULSE_PERIOD_NS:
             return
         try:
@@ -242,6 +245,12 @@ class GenicamCamera:
         except NodeRefused as e:
             raise self._lost(e) from e
         self._last_sign_ns = now_ns
+
+    def _keep_clock(self) -> None:
+        """Latch it again now and then, also where frames come without a pause: drift would unpair every one."""
+        if self._clock is not None and time.monotonic_ns() - self._latched_ns > _RELATCH_NS:
+            with contextlib.suppress(NodeRefused):  # a camera that is gone is found by its pulse
+                self._clock = self._read_clock()
 
     def _read_clock(self) -> DeviceClock | None:
         """None when the camera has no latch or its frames carry no stamp."""

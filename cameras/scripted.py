@@ -40,6 +40,7 @@ class ScriptedDevice:
 
     def __init__(self, serial: str) -> None:
         self.serial = serial
+        self.stamps = True  # whether its frames bear an instant
         self.plugged = True
         self.opened = False
         self.acquiring = False
@@ -171,6 +172,11 @@ class ScriptedCamera:
         """Its name."""
         return self._device.serial
 
+    @property
+    def clock(self) -> Clock:
+        """As scripted."""
+        return Clock.DEVICE if self._device.stamps else Clock.ARRIVAL
+
     def start(self) -> None:
         """Begin to acquire."""
         self._reach()
@@ -208,7 +214,7 @@ class ScriptedCamera:
             frame_id=self._frame_id,
             encoder_pulses=encoder_pulses & 0xFFFF_FFFF if chunked else None,
             exposure_ns=at_ns,
-            clock=Clock.DEVICE,
+            clock=self.clock,
             width_px=self._spec.width_px,
             height_px=self._spec.height_px,
             pixel_format=self._code,

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 
 from cameras.accounting import Accounting, Books, Fate
-from cameras.base import Camera, CameraFault, CameraSpec, Exposure
+from cameras.base import Camera, CameraFault, CameraSpec, Clock, Exposure, check_clock
 from cameras.firing import Firing, unmatched
 from cameras.health import HealthMeter, breaches
 from cameras.pfnc import bytes_per_frame, code_of
@@ -57,6 +57,7 @@ class Worker:
         link: Link,
         row: Row,
         firing: Firing | None = None,
+        pairing: str = "encoder",
     ) -> None:
         """`firing` where the station itself triggers this camera."""
         self._index = index
@@ -66,6 +67,7 @@ class Worker:
         self._link = link
         self._row = row
         self._firing = firing
+        self._pairing = pairing
         code = code_of(table.pixel_format)
         self._frame_bytes = bytes_per_frame(code, table.width_px, table.height_px)
         self._health = HealthMeter(code, table.width_px, table.height_px, table.view)
@@ -85,6 +87,7 @@ class Worker:
         firing = self._firing
         exposure = self._camera.fetch(_FETCH_MS) if firing is None else firing.next_exposure()
         if exposure is not None:
+            check_clock(self._camera, self._pairing)  # some latch a clock and do not stamp their frames
             self._take(exposure)
             self._fetch_cpu_ns += time.thread_time_ns() - before_ns
         now_ns = time.monotonic_ns()
@@ -139,6 +142,7 @@ class Worker:
             height_px=exposure.height_px,
             pixel_format=exposure.pixel_format,
             unhealthy=unhealthy,
+            stamped=exposure.clock is Clock.DEVICE,
         )
         if self._link.send(FrameReady(frame)):
             self._accounting.saw(exposure.frame_id, Fate.DELIVERED)
@@ -225,6 +229,11 @@ def _work(context: ChildContext) -> int:
     if camera is None:
         return 0
     link, line = context.links["inspector"], context.config.line
+    try:
+        check_clock(camera, line.pairing)
+    except CameraFault:
+        camera.close()
+        raise
     window_pulses = line.pair_window_pulses if line.pairing == "encoder" else None
     fires = table.trigger == "software"
     worker = Worker(
@@ -236,6 +245,7 @@ def _work(context: ChildContext) -> int:
         link=link,
         row=row,
         firing=Firing(index=index, camera=camera, link=link, window_pulses=window_pulses) if fires else None,
+        pairing=line.pairing,
     )
     try:
         while not worker.ready and not context.stop.is_set():

@@ -17,6 +17,9 @@ Positive = Annotated[float, Field(gt=0)]
 Rectangle = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)]
 
 
+_LEAST_BAND_NS = 5_000_000  # two clocks, a strobe's delay and a PLC's scan are not closer together than that
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +51,7 @@ class LineTable(_Table):
     deadline_ms: Positive
     pairing: Literal["encoder", "timestamp"] = "encoder"
     pairing_window_ms: Positive = 5.0
+    pairing_band_ms: Positive | None = None  # half the minimum pitch at the highest speed, at least 5 ms
 
     @property
     def min_pitch_pulses(self) -> int:
@@ -58,6 +62,20 @@ class LineTable(_Table):
     def pair_window_pulses(self) -> int:
         """Half the minimum pitch: how far a picture's count may lie from its part's (line contract)."""
         return max(1, self.min_pitch_pulses // 2)
+
+    @property
+    def half_pitch_ns(self) -> int:
+        """How long the belt needs for half the minimum pitch at its highest speed."""
+        return int(self.min_pitch_mm / 2 / self.max_speed_mm_s * 1e9)
+
+    @property
+    def pair_time_ns(self) -> int:
+        """How far an exposure may lie outside the span in which its trigger is known to lie (line contract)."""
+        if self.pairing == "timestamp":
+            return int(self.pairing_window_ms * 1e6)
+        if self.pairing_band_ms is not None:
+            return int(self.pairing_band_ms * 1e6)
+        return max(self.half_pitch_ns, _LEAST_BAND_NS)
 
     @property
     def deadline_ns(self) -> int:
@@ -157,6 +175,23 @@ class StationConfig(_Table):
         if twice:
             raise ValueError(f"camera serial {twice[0]} is configured twice")
         return self
+
+    @model_validator(mode="after")
+    def _fired_in_time(self) -> StationConfig:
+        fired = [c.serial for c in self.camera if c.trigger == "software"]
+        limit_ms = self.line.half_pitch_ns / 1e6
+        if fired and self.line.plc_poll_ms >= limit_ms:
+            raise ValueError(
+                f'camera {fired[0]} has trigger = "software" and no part could be photographed in time: it has'
+                f" moved half of min_pitch_mm after {limit_ms:.1f} ms, and plc_poll_ms is"
+                f" {self.line.plc_poll_ms:g}; poll faster, slow the belt, or wire the camera's trigger line"
+            )
+        return self
+
+    @property
+    def fired(self) -> frozenset[int]:
+        """Indices of the cameras that the station triggers itself."""
+        return frozenset(i for i, camera in enumerate(self.camera) if camera.trigger == "software")
 
     @property
     def sha256(self) -> str:

@@ -27,6 +27,7 @@ from inspection.gates.modbus import ModbusAccess, ModbusServer
 from inspection.gates.registers import RegisterImage
 from inspection.journal import Journal, JournalFault
 from inspection.journal_records import LineEvent, Started, Stopped
+from inspection.lookout import Lookout
 from inspection.pins import manifest_sha256
 from inspection.realtime import ask_for_realtime
 from inspection.recipe import Recipe
@@ -43,7 +44,7 @@ _PRIORITY = 20
 class GateProcess:
     """Owns loop, timers, sockets and journal of one gate process."""
 
-    def __init__(self, context: ChildContext, recipe: Recipe, bundle_sha256: str) -> None:
+    def __init__(self, context: ChildContext, recipe: Recipe, bundle_sha256: str, lookout: Lookout) -> None:
         config = context.config
         self._context = context
         self._config = config
@@ -88,7 +89,8 @@ class GateProcess:
                 readers=frozenset(config.modbus.readers),
                 idle_timeout_s=config.modbus.idle_timeout_s,
             ),
-            written=lambda: self.gate.plc_wrote(self._server.writer_number),
+            written=lambda since_ns: self.gate.plc_wrote(self._server.writer_number, since_ns=since_ns),
+            looks=lookout,
             refused=self._refused,
             writer_frozen=self._writer_frozen,
         )
@@ -248,18 +250,14 @@ def new_epoch(last: int | None) -> Epoch:
 def tracker_settings(config: StationConfig) -> TrackerSettings:
     """The tracker's view of station.toml."""
     line = config.line
-    poll_ns = int(line.plc_poll_ms * 1e6)
     return TrackerSettings(
         views=len(config.camera),
         deadline_ns=line.deadline_ns,
-        poll_ns=poll_ns,
+        poll_ns=int(line.plc_poll_ms * 1e6),
         min_pitch_pulses=line.min_pitch_pulses,
-        window=PairWindow(
-            kind=line.pairing,
-            pulses=line.pair_window_pulses,
-            time_ns=int(line.pairing_window_ms * 1e6),
-            edge_spread_ns=poll_ns,
-        ),
+        window=PairWindow(kind=line.pairing, pulses=line.pair_window_pulses, time_ns=line.pair_time_ns),
+        fired=config.fired,
+        fire_limit_ns=line.half_pitch_ns,
     )
 
 
@@ -285,11 +283,13 @@ def body(context: ChildContext) -> int:
     if "inspector" not in context.links:
         raise StationFault("The gate has no link to the inspector: start it through `gatesight run`.")
     realtime = ask_for_realtime(_PRIORITY)
+    lookout = Lookout()
 
     async def serve() -> int:
-        return await GateProcess(context, recipe, bundle_sha256).run(realtime)
+        return await GateProcess(context, recipe, bundle_sha256, lookout).run(realtime)
 
-    return asyncio.run(serve())
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(lookout)) as runner:
+        return runner.run(serve())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from inspection.gate_effects import Announcer, GateSettings
 from inspection.gate_orders import PlcDesk
 from inspection.gate_status import show_board, status_bits
 from inspection.gate_watch import DeviceLoss, DeviceWatch, ErrorCode, FreezeWatch, LineStop
-from inspection.gates.plc_rings import Resync, Trigger
+from inspection.gates.plc_rings import Resync
 from inspection.gates.registers import Input, RegisterImage, Status
 from inspection.journal import Journal
 from inspection.journal_records import (
@@ -96,13 +96,13 @@ class Gate:
 
     # --- entries
 
-    def plc_wrote(self, writer_number: int) -> None:
-        """The PLC wrote holding registers through its `writer_number`-th connection."""
+    def plc_wrote(self, writer_number: int, *, since_ns: int) -> None:
+        """The PLC wrote holding registers through its `writer_number`-th connection, after `since_ns`."""
         now_ns = self._enter()
         holding = self._image.holding()
         self.desk.see_heartbeat(now_ns, holding, writer_number)
         if self.machine.executing:
-            self._take_triggers(now_ns, holding)
+            self._take_triggers(now_ns, since_ns, holding)
         for seen in self.desk.dispositions.read(holding):
             if seen.disposition is not None:
                 self._line_stop.disposition(seen.seq, seen.disposition)
@@ -312,7 +312,7 @@ class Gate:
 
     # --- triggers
 
-    def _take_triggers(self, now_ns: int, holding: tuple[int, ...]) -> None:
+    def _take_triggers(self, now_ns: int, since_ns: int, holding: tuple[int, ...]) -> None:
         read = self.desk.triggers.read(holding)
         if isinstance(read, Resync):
             text = f"newest_trigger_seq jumped to {read.found} where {read.expected} was next"
@@ -320,10 +320,8 @@ class Gate:
             self._leave(now_ns, Event.DISARMED, Reason.RESYNC, ErrorCode.RESYNC, text)
             return
         for trigger in read:
-            self._trigger(now_ns, trigger)
-
-    def _trigger(self, now_ns: int, trigger: Trigger) -> None:
-        self._apply(now_ns, self._tracker.trigger(now_ns, trigger.seq, trigger.encoder_pulses))
+            effects = self._tracker.trigger(now_ns, trigger.seq, trigger.encoder_pulses, since_ns=since_ns)
+            self._apply(now_ns, effects)
 
     # --- effects
 

@@ -316,6 +316,7 @@ class Inspector:
                     exposure_ns=frame.exposure_ns,
                     ready_ns=frame.ready_ns,
                     strip=self._cameras[frame.camera].strip(frame),
+                    stamped=frame.stamped,
                 )
                 for frame in frames
             ),

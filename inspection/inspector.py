@@ -70,8 +70,7 @@ def build_judging(config: StationConfig, recipe: Recipe, *, max_batch: int, time
         window=PairWindow(
             kind=line.pairing,
             pulses=line.pair_window_pulses,
-            time_ns=int(line.pairing_window_ms * NS_PER_MS),
-            edge_spread_ns=int(line.plc_poll_ms * NS_PER_MS),
+            time_ns=line.pair_time_ns,
         ),
         frame_wait_ns=wait_ns,
         part_wait_ns=wait_ns,
@@ -86,7 +85,7 @@ def fire_limit_ns(config: StationConfig) -> int:
 
     It is the pairing window of the line contract, in time: the station cannot latch an encoder when it fires.
     """
-    return int(config.line.min_pitch_mm / 2 / config.line.max_speed_mm_s * 1e9)
+    return config.line.half_pitch_ns
 
 
 def check_recipe(config: StationConfig, recipe: Recipe, info: DetectorInfo) -> None:

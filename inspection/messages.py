@@ -75,6 +75,7 @@ class ViewSeen(msgspec.Struct, frozen=True):
     exposure_ns: int
     ready_ns: int
     strip: bytes = b""  # raw pixels of the configured strip, undecoded; see [[camera]].strip_px
+    stamped: bool = True  # False: `exposure_ns` is only when the picture reached us
 
 
 class ExposureDone(msgspec.Struct, frozen=True, tag="exposed"):

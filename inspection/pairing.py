@@ -4,7 +4,8 @@
 
 The classic false pass is an off-by-one here. A picture may come before its part's message and waits in a
 bounded buffer. A picture that shows two parts, or a part with two pictures of one view, makes every part
-concerned NOT_INSPECTED; so does a picture that never comes.
+concerned NOT_INSPECTED; so does a picture that never comes, and one whose exposure instant contradicts its
+encoder count.
 
 Ownership: each frame given to `frame` holds a ring slot, and comes out exactly once, in a `Complete` (the
 caller owns its slots then) or in an `Orphan` (give the slot back).
@@ -166,7 +167,10 @@ class Pairer:
     # --- inside
 
     def _shows(self, item: FrameRef | _Fault, part: PartRef) -> bool:
-        return self._window.matches(part, item.encoder_pulses, item.exposure_ns)
+        return self._window.shows(part, item.encoder_pulses, item.exposure_ns, stamped=_stamped(item))
+
+    def _agrees(self, frame: FrameRef, part: PartRef) -> bool:
+        return self._window.agrees_in_time(part, frame.exposure_ns, stamped=frame.stamped)
 
     def _place(self, item: FrameRef | _Fault) -> None:
         matches = [expected for expected in self._parts if self._shows(item, expected.part)]
@@ -180,6 +184,10 @@ class Pairer:
             self._orphan(item, None)
         elif isinstance(item, _Fault):
             self._fail(matches[0], item.reason)
+        elif not self._agrees(item, matches[0].part):
+            # Right place, wrong instant: a count has slipped, and it may be another part's picture.
+            self._orphan(item, matches[0].part)
+            self._fail(matches[0], Reason.PAIRING_TIME)
         else:
             self._attach(matches[0], item)
 
@@ -228,3 +236,8 @@ class Pairer:
     def _emitted(self) -> Pairings:
         out, self._out = tuple(self._out), []
         return out
+
+
+def _stamped(item: FrameRef | _Fault) -> bool:
+    """A fault's instant is as good as there is: it fails a part and can pass none."""
+    return item.stamped if isinstance(item, FrameRef) else True

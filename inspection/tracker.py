@@ -11,7 +11,8 @@ carries out the effects it answers with, in order. The rules, in the words of th
 - Outcomes are published in trigger order, each once, and never change afterwards. Until it is published an
   outcome may still become NOT_INSPECTED (fault, conflict, pitch, deadline), and nothing else.
 - A verdict is believed only if it names a part in flight in this epoch, was made under the present recipe, and
-  rests on exactly one picture of each view, each taken where the part was triggered.
+  rests on exactly one picture of each view, each taken where and when the part was triggered.
+- A trigger is as old as it may be: its deadline runs from the earliest instant at which its edge can have been.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from inspection.counting import encoder_delta
-from inspection.messages import PartJudged
+from inspection.messages import PartJudged, ViewSeen
 from inspection.types import Epoch, Ordinal, Outcome, PartRef, Reason, Seq
 from inspection.window import PairWindow
 
@@ -39,6 +40,8 @@ class TrackerSettings:
     poll_ns: int  # a trigger's message may be this old when it arrives
     min_pitch_pulses: int
     window: PairWindow
+    fired: frozenset[int] = frozenset()  # cameras that the station triggers itself
+    fire_limit_ns: int = 0  # so long after its trigger a part may still be photographed by one of those
     max_in_flight: int = VERDICT_RING_HOLDS
 
 
@@ -144,18 +147,24 @@ class Tracker:
         self.armed = False
         return self.fault(now_ns, reason)
 
-    def trigger(self, now_ns: int, seq: Seq, encoder_pulses: int | None) -> Effects:
-        """A new trigger number arrived; `encoder_pulses` is None when its slot did not hold it (skipped)."""
+    def trigger(self, now_ns: int, seq: Seq, encoder_pulses: int | None, *, since_ns: int) -> Effects:
+        """A new trigger number arrived; `encoder_pulses` is None when its slot did not hold it (skipped).
+
+        `since_ns`: when its message had certainly not arrived yet. A loop that stood still finds messages that
+        lay in the socket meanwhile, and takes them for as old as they may be.
+        """
         if not self.armed:
             return ()
         self._close_overdue(now_ns)
         self._make_room()
-        part = self._admit(now_ns, seq, encoder_pulses or 0)
+        # Older than its deadline is all the same.
+        since_ns = max(min(since_ns, now_ns), now_ns - self._settings.deadline_ns)
+        part = self._admit(now_ns, seq, encoder_pulses or 0, since_ns)
         if encoder_pulses is None:
             self._missed += 1
             self._close(part, Reason.TRIGGER_MISSED)
         else:
-            self._place(part)
+            self._place(part, now_ns)
         return self._settle(now_ns)
 
     # --- what the station does
@@ -226,11 +235,11 @@ class Tracker:
 
     # --- from trigger to part
 
-    def _admit(self, now_ns: int, seq: Seq, encoder_pulses: int) -> _Part:
+    def _admit(self, now_ns: int, seq: Seq, encoder_pulses: int, since_ns: int) -> _Part:
         self._triggers += 1
         self.trigger_ack_seq = seq
-        # The PLC writes within one poll of the edge, so the edge is never later than this.
-        trigger_ns = now_ns - self._settings.poll_ns
+        # The PLC writes within one poll of the edge: the edge is never earlier than this, nor later than now.
+        trigger_ns = since_ns - self._settings.poll_ns
         ref = PartRef(
             ordinal=Ordinal(self._triggers),
             epoch=self.epoch,
@@ -238,6 +247,7 @@ class Tracker:
             encoder_pulses=encoder_pulses,
             trigger_ns=trigger_ns,
             deadline_ns=trigger_ns + self._settings.deadline_ns,
+            edge_spread_ns=now_ns - trigger_ns,
         )
         part = _Part(ref)
         self._in_flight.append(part)
@@ -248,7 +258,7 @@ class Tracker:
         if len(self._in_flight) >= self._settings.max_in_flight:
             self._close(self._in_flight[0], Reason.SHED)
 
-    def _place(self, part: _Part) -> None:
+    def _place(self, part: _Part, now_ns: int) -> None:
         """Compare the part's position with the one before it, and announce the part if it may still pass."""
         before, self._last_placed = self._last_placed, part
         if before is not None:
@@ -258,6 +268,10 @@ class Tracker:
             elif step_pulses < self._settings.min_pitch_pulses:
                 self._close(before, Reason.PITCH_TOO_SMALL)
                 self._close(part, Reason.PITCH_TOO_SMALL)
+        if part.ref.deadline_ns <= now_ns:
+            self._close(part, Reason.DEADLINE_MISSED)
+        if self._settings.fired and now_ns - part.ref.trigger_ns >= self._settings.fire_limit_ns:
+            self._close(part, Reason.TRIGGER_LATE)
         if part.outcome is None:
             part.announced = True
             self._effects.append(Open(part=part.ref))
@@ -302,9 +316,24 @@ class Tracker:
         if sorted(view.camera for view in judged.views) != list(range(self._settings.views)):
             return Reason.FRAME_MISSING
         window = self._settings.window
-        if not all(window.matches(ref, view.encoder_pulses, view.exposure_ns) for view in judged.views):
+        if not all(
+            window.shows(ref, view.encoder_pulses, view.exposure_ns, stamped=view.stamped)
+            for view in judged.views
+        ):
             return Reason.PAIRING_MISMATCH
+        if not all(self._in_time(ref, view) for view in judged.views):
+            return Reason.PAIRING_TIME
         return None
+
+    def _in_time(self, ref: PartRef, view: ViewSeen) -> bool:
+        """Whether the picture was exposed when the part was there.
+
+        A picture that the station fired itself bears the part's own encoder count, so time is all there is.
+        """
+        late_ns = ref.trigger_ns + self._settings.fire_limit_ns
+        if view.camera in self._settings.fired and view.exposure_ns >= late_ns:
+            return False
+        return self._settings.window.agrees_in_time(ref, view.exposure_ns, stamped=view.stamped)
 
     # --- from outcome to the line
 

@@ -51,12 +51,14 @@ class Reason(str, Enum):
     FRAME_UNHEALTHY = "frame_unhealthy"  # dark, saturated, blurred, frozen
     PAIRING_AMBIGUOUS = "pairing_ambiguous"
     PAIRING_MISMATCH = "pairing_mismatch"  # the gate's own check of the encoder counts failed
+    PAIRING_TIME = "pairing_time"  # right place by the encoder, wrong instant by the clock
     # NOT_INSPECTED: time
     DEADLINE_MISSED = "deadline_missed"
     SHED = "shed"  # given up before inference: it could not have finished in time
     JOURNAL_LATE = "journal_late"  # PASS was decided, its record was not on disk in time
     # NOT_INSPECTED: the line
     TRIGGER_MISSED = "trigger_missed"
+    TRIGGER_LATE = "trigger_late"  # told too late: the part may have left the place where it is photographed
     PITCH_TOO_SMALL = "pitch_too_small"
     RESYNC = "resync"
     ENCODER_FAULT = "encoder_fault"
@@ -142,12 +144,13 @@ class FrameRef:
     generation: int
     frame_id: int
     encoder_pulses: int | None  # latched at the trigger edge, unsigned 32 bit
-    exposure_ns: int  # monotonic clock
+    exposure_ns: int  # monotonic clock; when the frame reached us where `stamped` is False
     ready_ns: int  # monotonic clock, slot filled
     width_px: int
     height_px: int
     pixel_format: int  # PFNC code
     unhealthy: tuple[str, ...] = ()  # names of the health limits this frame broke
+    stamped: bool = True  # False: the camera has no clock that maps to ours; nobody knows when it exposed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +163,7 @@ class PartRef:
     encoder_pulses: int  # latched by the PLC at the same edge, unsigned 32 bit
     trigger_ns: int  # monotonic; never later than the true edge
     deadline_ns: int  # monotonic
+    edge_spread_ns: int = 0  # the true edge lies in trigger_ns .. trigger_ns + this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,19 +15,30 @@ from inspection.types import PartRef
 class PairWindow:
     """Picture and part belong together by latched encoder count or, without one, by time; never by order.
 
-    The inspector pairs by it, and the gate checks each verdict by it once more.
+    Where the encoder says so, the clock must not contradict it: a counter that slips by a whole pitch would
+    pair every picture with its neighbour, and only the exposure instant can tell. The inspector pairs by this
+    window, and the gate checks each verdict by it once more.
     """
 
     kind: Literal["encoder", "timestamp"] = "encoder"
     pulses: int = 0  # half the minimum pitch
-    time_ns: int = 0  # how far the camera's mapped clock may be off, for "timestamp"
-    edge_spread_ns: int = 0  # the true edge lies in trigger_ns .. trigger_ns + this: one poll interval
+    time_ns: int = 0  # how far an exposure may lie outside the span in which the trigger's edge is known to lie
 
-    def matches(self, part: PartRef, encoder_pulses: int | None, exposure_ns: int) -> bool:
-        """Whether a picture with this encoder count and exposure instant (monotonic) shows `part`."""
-        if self.kind == "encoder":
-            if encoder_pulses is None:
-                return False
-            return abs(encoder_delta(encoder_pulses, part.encoder_pulses)) <= self.pulses
+    def shows(self, part: PartRef, encoder_pulses: int | None, exposure_ns: int, *, stamped: bool) -> bool:
+        """Whether a picture with this encoder count and exposure instant (monotonic) claims to show `part`."""
+        if self.kind == "timestamp":
+            return stamped and self.agrees_in_time(part, exposure_ns, stamped=True)
+        if encoder_pulses is None:
+            return False
+        return abs(encoder_delta(encoder_pulses, part.encoder_pulses)) <= self.pulses
+
+    def agrees_in_time(self, part: PartRef, exposure_ns: int, *, stamped: bool) -> bool:
+        """Whether the clock allows that claim.
+
+        Of an unstamped picture only its arrival is known, so only this much can be said: it did not reach us
+        before its part was triggered.
+        """
         since_trigger_ns = exposure_ns - part.trigger_ns
-        return -self.time_ns <= since_trigger_ns <= self.edge_spread_ns + self.time_ns
+        if since_trigger_ns < -self.time_ns:
+            return False
+        return not stamped or since_trigger_ns <= part.edge_spread_ns + self.time_ns

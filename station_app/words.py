@@ -49,6 +49,11 @@ REASONS: dict[str, Meaning] = {
         "The picture's encoder count is not this part's.",
         "Encoder signal at the camera.",
     ),
+    Reason.PAIRING_TIME.value: Meaning(
+        "Picture from another time",
+        "The picture's encoder count is this part's, and its instant is not.",
+        "A slipping encoder count at camera or PLC; how soon the PLC writes its triggers.",
+    ),
     Reason.DEADLINE_MISSED.value: Meaning(
         "Too late", "The verdict was not ready at the deadline.", "Engine load and processor load."
     ),
@@ -62,6 +67,11 @@ REASONS: dict[str, Meaning] = {
     ),
     Reason.TRIGGER_MISSED.value: Meaning(
         "Trigger missed", "The PLC skipped a trigger number.", "PLC scan time and the trigger sensor."
+    ),
+    Reason.TRIGGER_LATE.value: Meaning(
+        "Told too late",
+        "When its trigger came, the part may have left the place where the station photographs it.",
+        "PLC scan time, network, and processor load of the gate.",
     ),
     Reason.PITCH_TOO_SMALL.value: Meaning(
         "Too close", "Two parts came closer than the minimum pitch.", "Infeed spacing."

@@ -43,6 +43,15 @@ class Registers(Protocol):
     def write_holding(self, address: int, words: Sequence[int]) -> None: ...  # noqa: D102
 
 
+class Looks(Protocol):
+    """When the loop looked at its sockets: `inspection.lookout.Lookout`."""
+
+    @property
+    def since_ns(self) -> int: ...  # noqa: D102 - the names say it
+    @property
+    def before_ns(self) -> int: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusAccess:
     """Who may do what. Addresses are compared as the kernel prints them."""
@@ -68,8 +77,9 @@ class ModbusRefusal(Exception):
 class ModbusServer:
     """All connections of one listening socket; lives in the gate's event loop.
 
-    `written()` is called after each request that wrote, before its answer leaves. `writer_frozen()` says
-    whether the PLC's heartbeat, once seen on the present writing connection, has stood still too long.
+    `written(since_ns)` is called after each request that wrote, before its answer leaves; the request was not
+    there yet at `since_ns`. `writer_frozen()` says whether the PLC's heartbeat, once seen on the present
+    writing connection, has stood still too long.
     """
 
     def __init__(
@@ -77,13 +87,15 @@ class ModbusServer:
         registers: Registers,
         access: ModbusAccess,
         *,
-        written: Callable[[], None],
+        written: Callable[[int], None],
+        looks: Looks,
         refused: Callable[[str], None],
         writer_frozen: Callable[[], bool],
     ) -> None:
         self.registers = registers
         self.access = access
         self.written = written
+        self.looks = looks
         self.refused_count = 0
         self.writer_number = 0  # counts writing connections, so that "since this one came" can be told
         self._refused = refused
@@ -175,6 +187,10 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(_BUFFER_BYTES)
         self._filled = 0
+        self._room = 0
+        # asyncio makes us one look after it saw the connection, which may have brought its first request.
+        self._since_ns = server.looks.before_ns
+        self._drained = False
         self._time = asyncio.get_running_loop().time
         self.peer = ""
         self.last_request_s = 0.0
@@ -210,10 +226,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Room behind what is there; never empty, since a whole request is always consumed."""
-        return memoryview(self._buffer)[self._filled :]
+        room = memoryview(self._buffer)[self._filled :]
+        self._room = len(room)
+        return room
 
     def buffer_updated(self, nbytes: int) -> None:
         """Answer every whole request that has come."""
+        if self._drained:  # else these bytes lay in the socket already when it was read before
+            self._since_ns = self._server.looks.since_ns
+        self._drained = nbytes < self._room
         self._filled += nbytes
         at = 0
         while self._transport is not None and not self._transport.is_closing():
@@ -292,7 +313,7 @@ class Connection(asyncio.BufferedProtocol):
             raise ModbusRefusal(ILLEGAL_ADDRESS)
         self._server.claim_write(self, self._time())
         self._server.registers.write_holding(address, words)
-        self._server.written()
+        self._server.written(self._since_ns)
 
 
 def _bind_sentence(host: str, port: int, error: Exception) -> str:

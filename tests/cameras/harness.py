@@ -40,6 +40,7 @@ max_speed_mm_s = 100
 travel_mm = 500
 gate_window_mm = 10
 deadline_ms = 300
+{line}
 [[camera]]
 serial = "{serial}"
 producer = "{producer}"
@@ -78,6 +79,7 @@ class WorkerLine:
         trigger: str = "line",
         settings: str = '[["ExposureTime", 1], ["SimReadoutTime", 0]]',
         more: str = "",
+        line: str = "",
         health: dict[str, object] | None = None,
         cameras_of: WorkerLine | None = None,
     ) -> None:

@@ -43,6 +43,7 @@ def test_frame_comes_with_its_pixels_encoder_and_exposure_instant(shared: Worker
     frame = shared.next_frame().frame
     assert frame.encoder_pulses == 5  # 32 bits
     assert before_ns <= frame.exposure_ns <= frame.ready_ns <= time.monotonic_ns()
+    assert frame.stamped
     assert (frame.width_px, frame.height_px) == (64, 48)
     assert (shared.ring.lease(frame.slot, frame.generation) == 77).all()
     shared.ring.free(frame.slot, frame.generation)
@@ -180,3 +181,21 @@ def test_wrong_configuration_is_one_sentence_and_exit_3(
         assert words in sentence
         assert line.row.state == ProcessState.FAULT
         assert line.row.text == sentence[: len(line.row.text)]
+
+
+def test_camera_without_a_clock_is_never_ready_where_pictures_pair_by_time(tmp_path: Path) -> None:
+    stranger = {"producer": "viky", "serial": "1", "width": 400, "height": 400, "settings": "[]"}
+    with WorkerLine(tmp_path, trigger="free", line='pairing = "timestamp"', **stranger) as line:  # type: ignore[arg-type]
+        line.start()
+        assert line.process is not None
+        assert line.process.wait(30.0) == EXIT_FAULT
+        assert "no clock that maps to ours" in line.error()
+        assert line.row.state is not ProcessState.READY
+
+
+def test_picture_of_a_camera_without_a_clock_says_so(tmp_path: Path) -> None:
+    stranger = {"producer": "viky", "serial": "1", "width": 400, "height": 400, "settings": "[]"}
+    with WorkerLine(tmp_path, trigger="free", **stranger) as line:  # type: ignore[arg-type]
+        line.start()
+        line.wait_ready()
+        assert line.next_frame().frame.stamped is False

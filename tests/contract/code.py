@@ -66,7 +66,7 @@ def load(bug: Bug | None = None) -> Code:
     finally:
         for name, before in saved.items():
             if before is None:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
             else:
                 sys.modules[name] = before
     return Code(window=found[1], registers=found[2], rings=found[3], pairing=found[4], tracker=found[5])

@@ -14,9 +14,9 @@ from inspection.types import Outcome, Reason, Verdict
 from tests.contract.code import Code
 from tests.contract.line_checks import verify_counters, verify_fates, watched_image
 from tests.contract.oracle import History, Life, Said
+from tests.contract.pictures import BAND_MS, FIRE_LIMIT_MS, MS, Taken
 from tests.contract.plc import Plc, Tracked, on_wire, read_slot
 
-MS = 1_000_000
 POLL_MS = 10
 DEADLINE_MS = 100
 MIN_PITCH = 20
@@ -54,8 +54,17 @@ class Station:
 
 
 class Line:
-    def __init__(self, code: Code, *, encoder_start: int, newest: int, most_in_flight: int) -> None:
+    def __init__(
+        self,
+        code: Code,
+        *,
+        encoder_start: int,
+        newest: int,
+        most_in_flight: int,
+        fired: frozenset[int] = frozenset(),
+    ) -> None:
         self.code = code
+        self.fired = fired  # cameras that the station triggers itself
         self.now_ns = 10**12
         self.position = 0
         self.slip = 0  # what a faulty encoder has lost: reported = position + slip
@@ -64,7 +73,9 @@ class Line:
         self.recipe = RECIPES[0]
         self.plc = Plc(newest=newest, travel=TRAVEL, min_pitch=MIN_PITCH)
         self.crossed: list[tuple[Tracked, Station, Life | None]] = []
+        self.crossing_ns: dict[Life, int] = {}
         self.epochs = 0
+        self.looked_ns = self.now_ns  # when the station last read its registers
         self.station = self._boot()
 
     # --- the station's life
@@ -73,13 +84,15 @@ class Line:
         self.epochs += 1
         epoch = (self.epochs * 7919) % 65535 + 1
         tracker_module = self.code.tracker
-        window = self.code.window.PairWindow(kind="encoder", pulses=WINDOW, edge_spread_ns=POLL_MS * MS)
+        window = self.code.window.PairWindow(kind="encoder", pulses=WINDOW, time_ns=BAND_MS * MS)
         settings = tracker_module.TrackerSettings(
             views=VIEWS,
             deadline_ns=DEADLINE_MS * MS,
             poll_ns=POLL_MS * MS,
             min_pitch_pulses=MIN_PITCH,
             window=window,
+            fired=self.fired,
+            fire_limit_ns=FIRE_LIMIT_MS * MS,
             max_in_flight=self.most_in_flight,
         )
         return Station(
@@ -92,6 +105,7 @@ class Line:
                 deadline_ns=DEADLINE_MS * MS,
                 poll_ns=POLL_MS * MS,
                 most_in_flight=self.most_in_flight,
+                fire_limit_ns=FIRE_LIMIT_MS * MS if self.fired else None,
             ),
         )
 
@@ -178,7 +192,7 @@ class Line:
 
     def trigger(self, *, write_slot: bool = True) -> None:
         """A part breaks the beam now; the PLC latches the encoder and writes its ring."""
-        self.plc.trigger(self.position, self.wire(self.reported), write_slot=write_slot)
+        self.plc.trigger(self.position, self.wire(self.reported), self.now_ns, write_slot=write_slot)
         part = self.plc.parts[-1]
         self.crossed.append((part, self.station, None))
         self.write_plc()
@@ -196,6 +210,7 @@ class Line:
         self.station.image.write_holding(3, [words[3]])
 
     def read_triggers(self) -> None:
+        looked_ns, self.looked_ns = self.looked_ns, self.now_ns
         station = self.station
         news = station.reader.read(station.image.holding())
         if not station.armed:
@@ -212,18 +227,19 @@ class Line:
         assert [(t.seq, t.encoder_pulses) for t in news] == expected
         for trigger in news:
             station.last_number += 1
-            self._born(station, trigger)
+            self._born(station, trigger, looked_ns)
 
-    def _born(self, station: Station, trigger: Any) -> None:
+    def _born(self, station: Station, trigger: Any, looked_ns: int) -> None:
         history = station.history
         number = station.last_number
-        entry = max(i for i, (part, _, _) in enumerate(self.crossed) if part.number == number)
-        part = self.crossed[entry][0]
+        entry, part = [(i, p) for i, (p, _, _) in enumerate(self.crossed) if p.number == number][-1]
         skipped = trigger.encoder_pulses is None
         reported = None if skipped else self._reported_of(part, trigger.encoder_pulses)
-        life = history.birth(self.now_ns, number, reported)
-        self.crossed[entry] = (part, station, life)
-        effects = station.tracker.trigger(self.now_ns, trigger.seq, trigger.encoder_pulses)
+        life = history.birth(self.now_ns, looked_ns, number, reported)
+        self.crossed[entry] = part, station, life
+        assert part.crossed_ns + DEADLINE_MS * MS >= life.deadline_ns, "the oracle's own deadline is too long"
+        self.crossing_ns[life] = part.crossed_ns
+        effects = station.tracker.trigger(self.now_ns, trigger.seq, trigger.encoder_pulses, since_ns=looked_ns)
         self._apply(len(history.calls) - 1, effects)
 
     def _reported_of(self, part: Tracked, wire: int) -> int:
@@ -242,13 +258,14 @@ class Line:
         outcome: Outcome,
         *,
         offsets: tuple[int | None, ...] = (0, 0),
+        taken: tuple[Taken, ...] = (Taken(), Taken(), Taken()),
         cameras: tuple[int, ...] = (0, 1),
         recipe: str | None = None,
         epoch: int | None = None,
         seq_off: int = 0,
         ordinal_off: int = 0,
     ) -> None:
-        """The inspector says `outcome` of part `index`, resting on pictures `offsets` away from it."""
+        """The inspector says `outcome` of part `index`, resting on pictures `offsets` away from it in place."""
         station, history = self.station, self.station.history
         life = history.lives[index]
         base = life.position if life.position is not None else 0
@@ -257,10 +274,11 @@ class Line:
                 camera=camera,
                 frame_id=1,
                 encoder_pulses=None if offset is None else self.wire(base + offset),
-                exposure_ns=self.now_ns,
+                exposure_ns=when.instant_ns(life, self.crossing_ns[life]),
                 ready_ns=self.now_ns,
+                stamped=when.stamped,
             )
-            for camera, offset in zip(cameras, offsets, strict=True)
+            for camera, offset, when in zip(cameras, offsets, taken, strict=False)
         )
         judged = PartJudged(
             ordinal=index + 1 + ordinal_off,
@@ -278,9 +296,13 @@ class Line:
             history.unknown += 1
         else:
             here = all(offset is not None and abs(offset) <= WINDOW for offset in offsets)
+            then = all(
+                when.fits(life, self.crossing_ns[life], fired=camera in self.fired)
+                for camera, when in zip(cameras, taken, strict=False)
+            )
             whole = sorted(cameras) == list(range(VIEWS))
             trusted = outcome is Outcome.NOT_INSPECTED or (
-                here and whole and judged.recipe_sha256 == self.recipe
+                here and then and whole and judged.recipe_sha256 == self.recipe
             )
             life.said.append(Said(call, outcome, trusted))
         self._apply(call, station.tracker.judge(self.now_ns, judged))
@@ -311,7 +333,9 @@ class Line:
             index = effect.part.ordinal - 1
             life = station.history.lives[index]
             assert (effect.part.seq, effect.part.epoch) == (on_wire(life.number), station.epoch)
-            assert effect.part.deadline_ns == life.deadline_ns
+            born_ns = station.history.calls[life.born].now_ns  # older than the deadline is all the same
+            both = (effect.part.deadline_ns, life.deadline_ns)
+            assert both[0] == both[1] or max(both) <= born_ns
             if kind == "Open":
                 assert life.position is not None
                 assert effect.part.encoder_pulses == self.wire(life.position)

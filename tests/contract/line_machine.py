@@ -13,6 +13,7 @@ from inspection.types import Outcome, Reason
 from tests.contract.code import Code
 from tests.contract.line import DEADLINE_MS, MIN_PITCH, RECIPES, WINDOW, Line
 from tests.contract.line_checks import verify_fates
+from tests.contract.pictures import BAND_MS, FIRE_LIMIT_MS, MS, Taken
 
 OUTCOMES = st.sampled_from([Outcome.PASS, Outcome.PASS, Outcome.PASS, Outcome.REJECT, Outcome.NOT_INSPECTED])
 ENCODER_STARTS = st.sampled_from([0, 2**32 - 1, 2**32 - 30, 2**32 - 200, 2**31 - 60, 2**32 - 900])
@@ -25,6 +26,19 @@ FLAWS: dict[str, dict[str, Any]] = {
     "picture of a whole pitch before": {"offsets": (-MIN_PITCH, -MIN_PITCH)},
     "picture from half a roll-over away": {"offsets": (0, 2**31)},
     "picture without encoder": {"offsets": (None, 0)},
+    "earliest instant": {"taken": (Taken("earliest", -BAND_MS * MS), Taken())},
+    "latest instant": {"taken": (Taken(), Taken("latest", BAND_MS * MS))},
+    "picture from too early": {"taken": (Taken(), Taken("earliest", -BAND_MS * MS - 1))},
+    "picture from too late": {"taken": (Taken("latest", BAND_MS * MS + 1), Taken())},
+    "neighbour's picture under this part's count": {"taken": (Taken("edge", -60 * MS),) * 2},
+    "picture that came late, unstamped": {"taken": (Taken("latest", 60 * MS, stamped=False), Taken())},
+    "picture that came before, unstamped": {
+        "taken": (Taken("earliest", -BAND_MS * MS - 1, stamped=False), Taken())
+    },
+    "last instant at which a part may be fired at": {
+        "taken": (Taken("earliest", FIRE_LIMIT_MS * MS - 1), Taken())
+    },
+    "fired too late": {"taken": (Taken("earliest", FIRE_LIMIT_MS * MS), Taken())},
     "view missing": {"offsets": (0,), "cameras": (0,)},
     "view twice": {"cameras": (1, 1)},
     "view of a third camera": {"offsets": (0, 0, 0), "cameras": (0, 1, 2)},
@@ -39,9 +53,14 @@ FLAWS: dict[str, dict[str, Any]] = {
 class LineMachine(RuleBasedStateMachine):
     code: Code
 
-    @initialize(encoder=ENCODER_STARTS, newest=FIRST_NUMBERS, room=st.sampled_from([3, 15]))
-    def start(self, encoder: int, newest: int, room: int) -> None:
-        self.line = Line(self.code, encoder_start=encoder, newest=newest, most_in_flight=room)
+    @initialize(
+        encoder=ENCODER_STARTS,
+        newest=FIRST_NUMBERS,
+        room=st.sampled_from([3, 15]),
+        fired=st.sampled_from([frozenset(), frozenset(), frozenset({0})]),
+    )
+    def start(self, encoder: int, newest: int, room: int, fired: frozenset[int]) -> None:
+        self.line = Line(self.code, encoder_start=encoder, newest=newest, most_in_flight=room, fired=fired)
         self.line.arm()
 
     # --- parts
@@ -64,6 +83,18 @@ class LineMachine(RuleBasedStateMachine):
             self.line.judge(len(self.line.lives()) - 1, outcome)
             if sync_each:
                 self.line.sync()
+        self.line.sync()
+
+    @rule(held_ms=st.sampled_from([4, 5, 6, 50, 89, 90, 91, 150, 190]), seen_ms=st.integers(0, 20))
+    def trigger_lies_in_its_socket_while_the_loop_stands_still(self, held_ms: int, seen_ms: int) -> None:
+        """The part is as old as it may be: its deadline, and the time to photograph it, have run meanwhile."""
+        self._be_armed()
+        self.line.run(MIN_PITCH)
+        self.line.trigger()
+        self.line.run(held_ms, speed=0, frozen=True)
+        self.line.read_triggers()
+        self.line.run(seen_ms, speed=0)
+        self.line.judge(self._index(0), Outcome.PASS)
         self.line.sync()
 
     @rule(step=st.integers(MIN_PITCH, 45), outcome=OUTCOMES)

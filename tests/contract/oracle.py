@@ -32,7 +32,9 @@ class Life:
     arming: int  # which arming it was triggered in
     born: int  # call
     deadline_ns: int
+    edge_ns: tuple[int, int]  # when its edge was, earliest and latest
     position: int | None  # unbounded encoder position as reported; None for a skipped number
+    too_old: bool  # when its trigger was found it may have left the place where the station photographs it
     too_close: set[int] = field(default_factory=set)  # calls in which it stood too close to a neighbour
     said: list[Said] = field(default_factory=list)
     on_disk: list[int] = field(default_factory=list)  # calls that reported its PASS record durable
@@ -62,6 +64,7 @@ class History:
     deadline_ns: int
     poll_ns: int
     most_in_flight: int
+    fire_limit_ns: int | None = None  # where the station fires a camera itself
     calls: list[Call] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     unknown: int = 0
@@ -71,9 +74,12 @@ class History:
         self.calls.append(Call(now_ns, ends_all))
         return len(self.calls) - 1
 
-    def birth(self, now_ns: int, number: int, position: int | None) -> Life:
+    def birth(self, now_ns: int, looked_ns: int, number: int, position: int | None) -> Life:
+        """A trigger's message was found now; at `looked_ns` the station had last seen that there was none."""
         call = self.call(now_ns)
-        life = Life(number, self.arming, call, now_ns - self.poll_ns + self.deadline_ns, position)
+        edge_ns = (looked_ns - self.poll_ns, now_ns)
+        too_old = self.fire_limit_ns is not None and now_ns - edge_ns[0] >= self.fire_limit_ns
+        life = Life(number, self.arming, call, edge_ns[0] + self.deadline_ns, edge_ns, position, too_old)
         before = self._placed_before(life)
         if before is not None and position is not None and before.position is not None:
             step = position - before.position
@@ -103,7 +109,7 @@ class History:
             o.born for j, o in enumerate(self.lives) if j - index >= self.most_in_flight
         }  # triggers that found no room while this part was the oldest
         fate = Fate(None, None, 0, 0)
-        standing = NOT_INSPECTED if life.position is None else None
+        standing = NOT_INSPECTED if life.position is None or life.too_old else None
         first: Said | None = None
         durable = False
         for c in range(life.born, len(self.calls)):

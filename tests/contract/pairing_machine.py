@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Invariant 10: a verdict rests on pictures taken where its part was triggered, and on no others.
 
-The machine knows every true position in unbounded integers. From these alone it says which part may be
-completed with which frames, which must be, and which must fail; and that no ring slot is lost or given twice.
+The machine knows every true position in unbounded integers, and every true instant. From these alone it says
+which part may be completed with which frames, which must be, and which must fail; and that no ring slot is lost
+or given twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from tests.contract.code import Code
 MS = 1_000_000
 PITCH = 20
 WINDOW = 10
+BAND_NS = 2_500_000  # half a pitch at the belt's speed here, four pulses a millisecond
+SPREAD_NS = 1_500_000
 VIEWS = 2
 FRAME_WAIT_MS = 150
 PART_WAIT_MS = 100
@@ -33,6 +36,7 @@ class Shown:
     position: int
     frame: FrameRef
     came: int  # when, in handed-in events
+    of: int | None = None  # position of the part that it really shows, where it shows one
     lost: bool = False  # expired or pushed out before any part claimed it
 
 
@@ -48,6 +52,7 @@ class Expected:
     closed: bool = False
     blamed: bool = False  # a camera reported a fault at its place
     doubted: bool = False  # two frames of a view, or a frame that shows two parts
+    mistimed: bool = False  # a frame with its count was exposed at another time
     sights: list[Shown] = field(default_factory=list)
 
 
@@ -68,7 +73,7 @@ class PairingMachine(RuleBasedStateMachine):
         self.frames: list[Shown] = []
         self.given_back: dict[int, int] = {}  # frame_id -> how often it came out
         self.faults: list[int] = []  # positions of faults that came before their part
-        window = self.code.window.PairWindow(kind="encoder", pulses=WINDOW)
+        window = self.code.window.PairWindow(kind="encoder", pulses=WINDOW, time_ns=BAND_NS)
         self.pairer = self.code.pairing.Pairer(
             views=VIEWS,
             window=window,
@@ -87,15 +92,16 @@ class PairingMachine(RuleBasedStateMachine):
         self.position += pulses
         self.now_ns += pulses * MS // 4
 
-    def _part(self, position: int) -> Expected:
+    def _part(self, position: int, at_ns: int | None = None) -> Expected:
         ordinal = len(self.parts) + 1
         part = PartRef(
             ordinal=Ordinal(ordinal),
             epoch=Epoch(5),
             seq=Seq(ordinal),
             encoder_pulses=(position + self.start) % 2**32,
-            trigger_ns=self.now_ns,
+            trigger_ns=self.now_ns if at_ns is None else at_ns,
             deadline_ns=self.now_ns + 100 * MS,
+            edge_spread_ns=SPREAD_NS,
         )
         self.events += 1
         expected = Expected(position, part, self.events)
@@ -105,7 +111,15 @@ class PairingMachine(RuleBasedStateMachine):
         self._take(self.pairer.part(part))
         return expected
 
-    def _frame(self, camera: int, position: int) -> None:
+    def _frame(
+        self,
+        camera: int,
+        position: int,
+        at_ns: int | None = None,
+        *,
+        stamped: bool = True,
+        of: int | None = None,
+    ) -> None:
         self.events += 1
         frame = FrameRef(
             camera=camera,
@@ -113,22 +127,27 @@ class PairingMachine(RuleBasedStateMachine):
             generation=self.events,
             frame_id=self.events,
             encoder_pulses=(position + self.start) % 2**32,
-            exposure_ns=self.now_ns,
+            exposure_ns=self.now_ns if at_ns is None else at_ns,
             ready_ns=self.now_ns,
             width_px=1,
             height_px=1,
             pixel_format=0,
+            stamped=stamped,
         )
-        self.frames.append(Shown(camera, position, frame, self.events))
+        self.frames.append(Shown(camera, position, frame, self.events, of))
         self._doubt()
         self._take(self.pairer.frame(frame))
 
     def _doubt(self) -> None:
-        """A frame showing two parts doubts both; two frames of one view doubt the part they show."""
+        """A frame showing two parts doubts both; two frames of one view doubt the part they show.
+
+        So does a frame with the part's count from another time.
+        """
         for expected in self.parts:
             sights = [f for f in self.frames if abs(f.position - expected.position) <= WINDOW and not f.lost]
             if len({f.camera for f in sights}) < len(sights):
                 expected.doubted = True
+            expected.mistimed = expected.mistimed or not all(_in_band(f, expected) for f in sights)
             expected.sights = sights
         for shown in self.frames:
             near = [e for e in self.parts if shown in e.sights]
@@ -150,7 +169,7 @@ class PairingMachine(RuleBasedStateMachine):
         for camera in reversed(range(VIEWS)) if swapped else range(VIEWS):
             offset = offsets[camera]
             if offset is not None:
-                self._frame(camera, self.position + offset)
+                self._frame(camera, self.position + offset, of=None if offset in (20, -20) else self.position)
         if early:
             self._part(self.position)
 
@@ -161,19 +180,66 @@ class PairingMachine(RuleBasedStateMachine):
     )
     def frames_and_messages_come_in_bursts(self, steps: list[int], lost: int, parts_first: bool) -> None:
         """One frame of the burst is lost: pairing by order of arrival is off by one from there on."""
-        places: list[int] = []
+        places: list[tuple[int, int]] = []
         for step in steps:
             self._step(step)
-            places.append(self.position)
+            places.append((self.position, self.now_ns))
         if parts_first:
             for place in places:
-                self._part(place)
+                self._part(*place)
         for index, (place, camera) in enumerate((p, c) for p in places for c in range(VIEWS)):
             if index != lost:
-                self._frame(camera, place)
+                self._frame(camera, *place, of=place[0])
         if not parts_first:
             for place in places:
-                self._part(place)
+                self._part(*place)
+
+    @rule(
+        parts=st.integers(2, 4),
+        pitches=st.sampled_from([-1, 1]),
+        slow=st.integers(1, 3),
+        parts_first=st.booleans(),
+    )
+    def camera_counter_has_slipped_by_a_whole_pitch(
+        self, parts: int, pitches: int, slow: int, parts_first: bool
+    ) -> None:
+        """Every picture bears its neighbour's count. At any speed, the neighbour was there at another time."""
+        self._step(50)
+        places: list[tuple[int, int]] = []
+        for _ in range(parts):
+            self._step(PITCH)
+            self.now_ns += (slow - 1) * PITCH * MS // 4
+            places.append((self.position, self.now_ns))
+        for place in places if parts_first else []:
+            self._part(*place)
+        for position, at_ns in places:
+            for camera in range(VIEWS):
+                self._frame(camera, position + pitches * PITCH, at_ns, of=position)
+        for place in [] if parts_first else places:
+            self._part(*place)
+        self._step(50)
+
+    @rule(
+        camera=CAMERAS,
+        step=st.integers(PITCH, 40),
+        edge=st.sampled_from([0, SPREAD_NS]),
+        off_ns=st.sampled_from([-BAND_NS - 1, -BAND_NS, 0, BAND_NS, BAND_NS + 1, 60 * MS]),
+        stamped=st.sampled_from([True, True, False]),
+        early=st.booleans(),
+    )
+    def picture_comes_from_another_time(
+        self, *, camera: int, step: int, edge: int, off_ns: int, stamped: bool, early: bool
+    ) -> None:
+        self._step(step)
+        if not early:
+            self._part(self.position)
+        for other in range(VIEWS):
+            if other == camera:
+                self._frame(camera, self.position, self.now_ns + edge + off_ns, stamped=stamped)
+            else:
+                self._frame(other, self.position)
+        if early:
+            self._part(self.position)
 
     @rule(camera=CAMERAS, half=st.sampled_from([9, 10, 11]), when=st.integers(0, 2))
     def frame_lies_between_two_parts(self, camera: int, half: int, when: int) -> None:
@@ -260,7 +326,10 @@ class PairingMachine(RuleBasedStateMachine):
         assert [f.camera for f in item.frames] == list(range(VIEWS))
         for frame in item.frames:
             self._came_out(frame)
-            assert abs(self._by_id(frame).position - expected.position) <= WINDOW, "another part's picture"
+            shown = self._by_id(frame)
+            assert abs(shown.position - expected.position) <= WINDOW, "another part's picture"
+            assert shown.of in (None, expected.position), "a neighbour's picture under this part's count"
+            assert _in_band(shown, expected), "a picture from another time"
         expected.completed = item.frames
 
     def _by_id(self, frame: FrameRef) -> Shown:
@@ -279,11 +348,15 @@ class PairingMachine(RuleBasedStateMachine):
                 continue
             if expected.doubted:
                 assert expected.failed is not None, "a doubtful part was not failed"
+            elif expected.mistimed:
+                assert expected.failed is not None, "a picture from another time was believed"
             elif expected.blamed:
                 assert expected.failed is not None, "a camera's fault was forgotten"
             elif len({f.camera for f in expected.sights}) == VIEWS and expected.failed is None:
                 assert expected.completed is not None, "all pictures were there and the part waits"
-            if expected.failed is not None and not (expected.doubted or expected.blamed):
+            if expected.mistimed and not (expected.doubted or expected.blamed):
+                assert expected.failed in (Reason.PAIRING_TIME, Reason.FRAME_MISSING)
+            elif expected.failed is not None and not (expected.doubted or expected.blamed):
                 assert expected.failed is Reason.FRAME_MISSING
                 assert self.now_ns - expected.part.trigger_ns > PART_WAIT_MS * MS, "given up too early"
 
@@ -298,6 +371,12 @@ class PairingMachine(RuleBasedStateMachine):
         if hasattr(self, "pairer"):
             self._take(self.pairer.reset())
             assert sorted(self.given_back) == [s.frame.frame_id for s in self.frames], "a slot leaked"
+
+
+def _in_band(shown: Shown, expected: Expected) -> bool:
+    """Exposed when the part's edge can have been, give or take the band; unstamped, only not before it."""
+    since_ns = shown.frame.exposure_ns - expected.part.trigger_ns
+    return since_ns >= -BAND_NS and (not shown.frame.stamped or since_ns <= SPREAD_NS + BAND_NS)
 
 
 def pairing_machine(code: Code) -> type[PairingMachine]:

@@ -40,6 +40,7 @@ class Tracked:
     number: int
     position: int  # true, unbounded
     epoch: int
+    crossed_ns: int
     too_close: bool = False
     verdict: str | None = None
     given_up: bool = False
@@ -57,9 +58,9 @@ class Plc:
         self._travel = travel
         self._min_pitch = min_pitch
 
-    def trigger(self, position: int, wire_encoder: int, *, write_slot: bool) -> None:
+    def trigger(self, position: int, wire_encoder: int, now_ns: int, *, write_slot: bool) -> None:
         self.newest += 1
-        part = Tracked(self.newest, position, self.epoch, given_up=not self.armed)
+        part = Tracked(self.newest, position, self.epoch, now_ns, given_up=not self.armed)
         before = self.parts[-1] if self.parts else None
         if before is not None and position - before.position < self._min_pitch:
             part.too_close = before.too_close = True

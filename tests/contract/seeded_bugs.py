@@ -9,7 +9,6 @@ COUNTING = "inspection.counting"
 WINDOW = "inspection.window"
 REGISTERS = "inspection.gates.registers"
 RINGS = "inspection.gates.plc_rings"
-PAIRING = "inspection.pairing"
 TRACKER = "inspection.tracker"
 
 LINE_BUGS = (
@@ -94,8 +93,8 @@ LINE_BUGS = (
     Bug(
         name="pictures are not checked against the trigger",
         module=TRACKER,
-        old="        if not all(window.matches(",
-        new="        if not any(window.matches(",
+        old="        if not all(\n            window.shows(",
+        new="        if not any(\n            window.shows(",
     ),
     Bug(
         name="one view is enough",
@@ -136,8 +135,68 @@ LINE_BUGS = (
     Bug(
         name="the deadline runs from the message's arrival",
         module=TRACKER,
-        old="        trigger_ns = now_ns - self._settings.poll_ns",
-        new="        trigger_ns = now_ns",
+        old="        trigger_ns = since_ns - self._settings.poll_ns",
+        new="        trigger_ns = since_ns",
+    ),
+    Bug(
+        name="a trigger that lay in its socket is taken for new",
+        module=TRACKER,
+        old="        since_ns = max(min(since_ns, now_ns), now_ns - self._settings.deadline_ns)",
+        new="        since_ns = now_ns",
+    ),
+    Bug(
+        name="a trigger that comes after its deadline is announced",
+        module=TRACKER,
+        old="        if part.ref.deadline_ns <= now_ns:\n",
+        new="        if part.ref.deadline_ns < 0:\n",
+    ),
+    Bug(
+        name="a part that may have left its place is photographed all the same",
+        module=TRACKER,
+        old="now_ns - part.ref.trigger_ns >= self._settings.fire_limit_ns",
+        new="now_ns - part.ref.trigger_ns >= 10 * self._settings.fire_limit_ns",
+    ),
+    Bug(
+        name="the fire limit runs from the last look, not from the edge",
+        module=TRACKER,
+        old="now_ns - part.ref.trigger_ns >= self._settings.fire_limit_ns",
+        new="now_ns - part.ref.trigger_ns - self._settings.poll_ns >= self._settings.fire_limit_ns",
+    ),
+    Bug(
+        name="the gate does not look at the exposure instant",
+        module=TRACKER,
+        old="        if not all(self._in_time(ref, view) for view in judged.views):",
+        new="        if not any(self._in_time(ref, view) for view in judged.views):",
+    ),
+    Bug(
+        name="a picture that was fired late is believed like one of a wired camera",
+        module=TRACKER,
+        old="        if view.camera in self._settings.fired and view.exposure_ns >= late_ns:\n",
+        new="        if view.camera in self._settings.fired and view.exposure_ns > late_ns + 10**8:\n",
+    ),
+    Bug(
+        name="the band begins at the earliest instant",
+        module=WINDOW,
+        old="        if since_trigger_ns < -self.time_ns:",
+        new="        if since_trigger_ns < 0:",
+    ),
+    Bug(
+        name="pictures from before the trigger are believed",
+        module=WINDOW,
+        old="        if since_trigger_ns < -self.time_ns:",
+        new="        if since_trigger_ns < -100 * self.time_ns:",
+    ),
+    Bug(
+        name="the band forgets that the trigger instant is not known exactly",
+        module=WINDOW,
+        old="since_trigger_ns <= part.edge_spread_ns + self.time_ns",
+        new="since_trigger_ns <= self.time_ns",
+    ),
+    Bug(
+        name="a picture without a stamp is held to the band",
+        module=WINDOW,
+        old="        return not stamped or since_trigger_ns",
+        new="        return since_trigger_ns",
     ),
     Bug(
         name="overdue parts are closed only by the clock tick",
@@ -185,8 +244,8 @@ LINE_BUGS = (
     Bug(
         name="a picture without encoder count is taken",
         module=WINDOW,
-        old="            if encoder_pulses is None:\n                return False",
-        new="            if encoder_pulses is None:\n                return True",
+        old="        if encoder_pulses is None:\n            return False",
+        new="        if encoder_pulses is None:\n            return True",
     ),
     Bug(
         name="newest_seq is written before its slot",
@@ -250,89 +309,5 @@ LINE_BUGS = (
         module=RINGS,
         old="high << 16 | low",
         new="low << 16 | high",
-    ),
-)
-
-PAIRING_BUGS = (
-    Bug(
-        name="pictures are paired by order of arrival",
-        module=PAIRING,
-        old="[expected for expected in self._parts if self._shows(item, expected.part)]",
-        new="[e for e in self._parts if e.stage is _Stage.OPEN and item.camera not in e.frames][:1]",
-    ),
-    Bug(
-        name="a picture that shows two parts goes to the first",
-        module=PAIRING,
-        old="        elif len(matches) > 1:\n",
-        new="        elif len(matches) > 99:\n",
-    ),
-    Bug(
-        name="a second picture of one view replaces the first",
-        module=PAIRING,
-        old="        elif frame.camera in expected.frames:\n"
-        "            self._orphan(frame, expected.part)\n"
-        "            self._fail(expected, Reason.PAIRING_AMBIGUOUS)\n",
-        new="",
-    ),
-    Bug(
-        name="a second picture of a complete part is overlooked",
-        module=PAIRING,
-        old="        if expected.stage is _Stage.OVER:\n            self._orphan(frame, expected.part)",
-        new="        if expected.stage is not _Stage.OPEN:\n            self._orphan(frame, expected.part)",
-    ),
-    Bug(
-        name="a picture that already found its part is not tried on the next one",
-        module=PAIRING,
-        old="            if any(self._shows(item, part) for item in other.sights):",
-        new="            if other.stage is _Stage.OPEN and any(self._shows(i, part) for i in other.sights):",
-    ),
-    Bug(
-        name="early pictures are dropped",
-        module=PAIRING,
-        old="        if not matches:\n            self._keep_early(item)\n",
-        new="        if not matches:\n            self._orphan(item, None)\n",
-    ),
-    Bug(
-        name="early pictures wait without bound",
-        module=PAIRING,
-        old="        if len(self._early) >= self._max_early:",
-        new="        if len(self._early) >= 1000:",
-    ),
-    Bug(
-        name="a failed part keeps its slots",
-        module=PAIRING,
-        old="            for frame in expected.frames.values():\n",
-        new="            for frame in []:\n",
-    ),
-    Bug(
-        name="a part that is already handed out gives its slots back a second time",
-        module=PAIRING,
-        old="        if expected.stage is _Stage.OPEN:\n            for frame",
-        new="        if expected.stage is not _Stage.OVER:\n            for frame",
-    ),
-    Bug(
-        name="one view is enough to be complete",
-        module=PAIRING,
-        old="            if len(expected.frames) == self._views:",
-        new="            if len(expected.frames) >= 1:",
-    ),
-    Bug(
-        name="a camera's fault is forgotten when its part comes later",
-        module=PAIRING,
-        old="        elif isinstance(item, _Fault):\n            self._fail(matches[0], item.reason)\n",
-        new="        elif isinstance(item, _Fault):\n            pass\n",
-    ),
-    Bug(
-        name="a part whose picture never comes waits for ever",
-        module=PAIRING,
-        old="                self._fail(expected, Reason.FRAME_MISSING, only_open=True)",
-        new="                pass",
-    ),
-    Bug(
-        name="encoder distances of pictures do not wrap",
-        module=COUNTING,
-        old="    distance = (later - earlier) % ENCODER_SPAN\n"
-        "    return distance - ENCODER_SPAN if distance >= ENCODER_SPAN // 2 else distance",
-        new="    return later - earlier",
     ),
 )

@@ -9,7 +9,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.code import Bug, load
 from tests.contract.line_machine import bounded, line_machine
 from tests.contract.pairing_machine import pairing_machine
-from tests.contract.seeded_bugs import LINE_BUGS, PAIRING_BUGS
+from tests.contract.seeded_bugs import LINE_BUGS
+from tests.contract.seeded_bugs_pairing import PAIRING_BUGS
 
 
 def _name(bug: Bug) -> str:
@@ -18,11 +19,13 @@ def _name(bug: Bug) -> str:
 
 @pytest.mark.parametrize("bug", LINE_BUGS, ids=_name)
 def test_line_machine_catches(bug: Bug) -> None:
+    machine = line_machine(load(bug))
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(line_machine(load(bug)), settings=bounded(300, shrink=False))
+        run_state_machine_as_test(machine, settings=bounded(300, shrink=False))
 
 
 @pytest.mark.parametrize("bug", PAIRING_BUGS, ids=_name)
 def test_pairing_machine_catches(bug: Bug) -> None:
+    machine = pairing_machine(load(bug))
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(pairing_machine(load(bug)), settings=bounded(300, shrink=False))
+        run_state_machine_as_test(machine, settings=bounded(300, shrink=False))

@@ -14,6 +14,7 @@ from typing import Any
 
 from inspection.gates.modbus import ModbusAccess, ModbusServer
 from inspection.gates.registers import RegisterImage
+from inspection.lookout import Lookout
 
 Answer = tuple[int, bytes]
 
@@ -27,7 +28,9 @@ class ServerRig:
         self.refusals: list[str] = []
         self.frozen = False
         self._access, self._host = access, host
-        self._loop = asyncio.new_event_loop()
+        self.sinces: list[int] = []  # when each request that wrote had certainly not come yet
+        self.lookout = Lookout()
+        self._loop = asyncio.SelectorEventLoop(self.lookout)
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-modbus")
         self._thread.start()
         self.server, self.port = self.call(self._start())
@@ -37,12 +40,14 @@ class ServerRig:
             self.image,
             self._access,
             written=self._written,
+            looks=self.lookout,
             refused=self.refusals.append,
             writer_frozen=lambda: self.frozen,
         )
         return server, await server.start(self._host, 0)
 
-    def _written(self) -> None:
+    def _written(self, since_ns: int) -> None:
+        self.sinces.append(since_ns)
         self.writes += 1
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -57,6 +62,10 @@ class ServerRig:
             work()
 
         self.call(once())
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Run a function in the server's loop, and do not wait for it."""
+        self._loop.call_soon_threadsafe(work)
 
     def close(self) -> None:
         """Stop server and loop."""

@@ -3,31 +3,22 @@
 
 from __future__ import annotations
 
-import errno
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from inspection.board import Board, GateCounter, ProcessState
-from inspection.gate_effects import GateSettings
-from inspection.gate_loop import Gate
-from inspection.gate_watch import DeviceWatch, LineStop
+from inspection.board import GateCounter, ProcessState
+from inspection.gate_watch import LineStop
 from inspection.gates.registers import (
-    VERDICT_RING_AT,
     Control,
     Holding,
     Input,
-    RegisterImage,
     Status,
 )
-from inspection.journal import Disk, Journal, read
-from inspection.journal_records import VerdictRecord
+from inspection.journal import Journal, read
 from inspection.journal_recovery import open_parts
-from inspection.link import Link, link_pair
-from inspection.messages import PartJudged, PartTriggered, ViewSeen
-from inspection.tracker import Tracker, TrackerSettings
+from inspection.messages import PartTriggered
 from inspection.types import (
     Disposition,
     Epoch,
@@ -36,172 +27,8 @@ from inspection.types import (
     PartRef,
     Reason,
     StationState,
-    Verdict,
 )
-from inspection.window import PairWindow
-
-MS = 1_000_000
-EPOCH = 4711
-RECIPE_SHA256 = "a" * 64
-
-
-class HeldDisk(Disk):
-    """A disk whose syncs wait for the test, and whose writes fail when told to."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.go.set()
-        self.writes_left = 1 << 30
-        self.full = False
-
-    def preallocate(self, path: Path, size_bytes: int) -> int:
-        """As Disk; ENOSPC while `full`."""
-        if self.full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().preallocate(path, size_bytes)
-
-    def write(self, fd: int, data: bytes, offset: int) -> None:
-        """As Disk; EIO once `writes_left` is used up."""
-        if threading.current_thread().name != "journal-sync":
-            self.writes_left -= 1
-            if self.writes_left < 0:
-                raise OSError(errno.EIO, "broken")
-        super().write(fd, data, offset)
-
-    def sync(self, fd: int) -> None:
-        """As Disk; waits until the test lets go."""
-        self.go.wait()
-        super().sync(fd)
-
-
-class Bench:
-    """One gate, armed on demand; the test moves the clock and hands it what the others would say."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.now_ns = 10**12
-        self.disk = HeldDisk()
-        self.journal = Journal(folder / "journal", segment_bytes=64 * 1024, disk=self.disk)
-        self.board = Board.create(folder / "board", ["gate", "inspector", "camera:a"])
-        for role in self.board.names:
-            self.board.row(role).claim(ProcessState.READY)
-        self.image = RegisterImage(epoch=EPOCH)
-        self._ends = link_pair()
-        self.link = Link(self._ends[1])
-        self.clock_steps: list[int] = []  # what the clock gains at its next readings
-        window = PairWindow(kind="encoder", pulses=50)
-        settings = TrackerSettings(
-            views=1, deadline_ns=100 * MS, poll_ns=0, min_pitch_pulses=100, window=window
-        )
-        tracker = Tracker(epoch=Epoch(EPOCH), settings=settings, recipe_sha256=RECIPE_SHA256)
-        self.gate = Gate(
-            settings=GateSettings(
-                epoch=EPOCH,
-                recipe_id=1,
-                recipe_crc=2,
-                recipe_sha256=RECIPE_SHA256,
-                bundle_sha256="b" * 64,
-                max_in_flight=15,
-            ),
-            tracker=tracker,
-            image=self.image,
-            journal=self.journal,
-            link=Link(self._ends[0]),
-            row=self.board.row("gate"),
-            devices=DeviceWatch({role: self.board.row(role) for role in ("inspector", "camera:a")}),
-            schedule=lambda _at_ns: None,
-            clock=self.clock,
-        )
-        self.let(0)
-
-    def clock(self) -> int:
-        """Monotonic time of the bench."""
-        if self.clock_steps:
-            self.now_ns += self.clock_steps.pop(0)
-        return self.now_ns
-
-    def let(self, ms: int) -> None:
-        """Time goes by in turns of 25 ms, everybody alive."""
-        end_ns = self.now_ns + ms * MS
-        while True:
-            for role in ("inspector", "camera:a"):
-                self.board.row(role).beat(self.now_ns)
-            self.write(Holding.PLC_HEARTBEAT, self.image.holding()[0] + 1)
-            self.gate.watch()
-            if self.now_ns >= end_ns:
-                return
-            self.now_ns = min(end_ns, self.now_ns + 25 * MS)
-
-    def write(self, address: int, *words: int) -> None:
-        """The PLC writes."""
-        self.image.write_holding(address, words)
-        self.gate.plc_wrote(1)
-
-    def arm(self) -> None:
-        """Up to continuous execution."""
-        self.let(25)
-        self.write(Holding.CONTROL, 0, EPOCH)
-        self.write(Holding.CONTROL, Control.ARM, EPOCH)
-        assert self.gate.machine.executing
-
-    def trigger(self, seq: int, encoder: int) -> PartRef:
-        """A trigger of the PLC; the part that the inspector is told of."""
-        self.image.write_holding(
-            Holding.TRIGGER_RING + 4 * (seq % 8), [seq, encoder >> 16, encoder & 0xFFFF, 0]
-        )
-        self.write(Holding.NEWEST_TRIGGER_SEQ, seq)
-        while True:
-            message = self.link.receive()
-            assert message is not None, "the inspector was told nothing"
-            if isinstance(message, PartTriggered) and message.part.seq == seq:
-                return message.part
-
-    def judge(self, part: PartRef, outcome: Outcome) -> None:
-        """The inspector's verdict, delivered."""
-        view = ViewSeen(camera=0, frame_id=1, encoder_pulses=part.encoder_pulses, exposure_ns=0, ready_ns=0)
-        self.link.send(
-            PartJudged(
-                ordinal=part.ordinal,
-                epoch=part.epoch,
-                seq=part.seq,
-                verdict=Verdict(outcome=outcome, reasons=(Reason.NONE,)),
-                views=(view,),
-                recipe_sha256=RECIPE_SHA256,
-                bundle_sha256="b" * 64,
-                ready_ns=self.now_ns,
-                judged_ns=self.now_ns,
-            )
-        )
-        self.gate.inspector_said()
-
-    def disk_catches_up(self) -> None:
-        """All that was appended is on disk, and the gate hears of it."""
-        assert self.journal.wait_durable(self.journal.appended, 30)
-        self.gate.on_disk(self.journal.durable)
-
-    def outcome(self, seq: int) -> Outcome | None:
-        """What the registers say of one part."""
-        words = [self.image.read(VERDICT_RING_AT + 4 * (seq % 16) + i) for i in range(3)]
-        return Outcome(words[2]) if words[:2] == [seq, EPOCH] else None
-
-    def last_verdict(self, seq: int) -> VerdictRecord:
-        """The record that counts."""
-        records = [e.record for e in read(self.folder / "journal")]
-        return [r for r in records if isinstance(r, VerdictRecord) and r.seq == seq][-1]
-
-    def reconciles(self) -> bool:
-        """The board's sum."""
-        row = self.board.row("gate")
-        ended = row.get(GateCounter.PASS) + row.get(GateCounter.REJECT) + row.get(GateCounter.NOT_INSPECTED)
-        return row.get(GateCounter.TRIGGERS) == ended + row.get(GateCounter.IN_FLIGHT)
-
-    def close(self) -> None:
-        """Give everything back."""
-        self.disk.go.set()
-        self.gate.journal.close()
-        self.board.close()
-        for end in self._ends:
-            end.close()
+from tests.gate.bench import EPOCH, MS, Bench
 
 
 @pytest.fixture
@@ -365,6 +192,58 @@ def test_arming_again_empties_the_verdict_ring(bench: Bench) -> None:
     bench.arm()
     assert bench.outcome(1) is None
     assert bench.image.read(Input.NEWEST_SEQ) == 0
+
+
+def test_deadline_of_a_trigger_that_lay_in_its_socket_ran_meanwhile(bench: Bench) -> None:
+    bench.now_ns += 90 * MS
+    bench.held_ns = 90 * MS
+    part = bench.trigger(1, 1000)
+    assert part.deadline_ns == bench.now_ns + 10 * MS
+    bench.held_ns = 0
+    bench.now_ns += 10 * MS
+    bench.judge(part, Outcome.PASS)
+    bench.disk_catches_up()
+    assert bench.outcome(1) is Outcome.NOT_INSPECTED
+    assert bench.reconciles()
+
+
+@pytest.mark.parametrize(("held_ms", "announced"), [(0, True), (49, True), (50, False), (99, False)])
+def test_part_that_may_have_left_its_place_is_not_photographed(
+    tmp_path: Path, held_ms: int, announced: bool
+) -> None:
+    bench = Bench(tmp_path, fired=frozenset({0}))
+    bench.arm()
+    while bench.link.receive() is not None:
+        pass
+    bench.now_ns += held_ms * MS
+    bench.held_ns = held_ms * MS
+    bench.image.write_holding(Holding.TRIGGER_RING + 4, [1, 0, 1000, 0])
+    bench.write(Holding.NEWEST_TRIGGER_SEQ, 1)
+    assert isinstance(bench.link.receive(), PartTriggered) is announced  # by this the inspector fires
+    if not announced:
+        assert bench.outcome(1) is Outcome.NOT_INSPECTED
+        assert bench.last_verdict(1).reasons == (Reason.TRIGGER_LATE,)
+    assert bench.reconciles()
+    bench.close()
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "fired", "reason"),
+    [(0, False, None), (5, False, None), (6, False, Reason.PAIRING_TIME), (-6, False, Reason.PAIRING_TIME),
+     (45, True, Reason.PAIRING_TIME), (50, True, Reason.PAIRING_TIME)],
+)  # fmt: skip
+def test_pass_on_a_picture_from_another_time_is_not_believed(
+    tmp_path: Path, late_ms: int, fired: bool, reason: Reason | None
+) -> None:
+    bench = Bench(tmp_path, fired=frozenset({0}) if fired else frozenset())
+    bench.arm()
+    part = bench.trigger(1, 1000)
+    bench.judge(part, Outcome.PASS, exposure_ns=part.trigger_ns + late_ms * MS)
+    bench.disk_catches_up()
+    assert bench.outcome(1) is (Outcome.PASS if reason is None else Outcome.NOT_INSPECTED)
+    if reason is not None:
+        assert bench.last_verdict(1).reasons == (reason,)
+    bench.close()
 
 
 def test_part_passed_without_a_pass_asks_for_a_line_stop() -> None:

@@ -16,6 +16,7 @@ from pymodbus.client import ModbusTcpClient
 
 from inspection.gates.modbus import ModbusAccess, ModbusServer
 from inspection.gates.registers import Input, RegisterImage
+from inspection.lookout import Lookout
 from inspection.types import Outcome, StationFault
 from tests.gate.modbus_rig import ServerRig, ask, client, is_closed, receive, request
 
@@ -293,7 +294,8 @@ def _other_server() -> ModbusServer:
     return ModbusServer(
         RegisterImage(epoch=1),
         ONE_WRITER,
-        written=lambda: None,
+        written=lambda _since_ns: None,
+        looks=Lookout(),
         refused=lambda _text: None,
         writer_frozen=lambda: False,
     )

@@ -27,7 +27,7 @@ SCRATCH = Finding(defect_class="scratch", score=0.9, box=Box(x0_px=0, y0_px=0, x
 def make() -> Judging:
     pairer = Pairer(
         views=VIEWS,
-        window=PairWindow(kind="encoder", pulses=PITCH // 2 - 1),
+        window=PairWindow(kind="encoder", pulses=PITCH // 2 - 1, time_ns=WAIT_NS),
         frame_wait_ns=WAIT_NS,
         part_wait_ns=WAIT_NS,
         max_parts=16,

@@ -136,6 +136,7 @@ class VirtualLine:
     lost_pictures: set[int] = field(default_factory=set)  # parts that cannot have all their pictures in time
     _events: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
+    _frozen_from: int = 0
     _frozen_until: int = 0
     _cut_until: int = 0
     _engine_busy: bool = False
@@ -164,7 +165,6 @@ class VirtualLine:
 
     # --- virtual time
     def at(self, when: int, what: Callable[[], None]) -> None:
-        """Do something at an instant."""
         self._count += 1
         heapq.heappush(self._events, (when, self._count, what))
 
@@ -217,7 +217,7 @@ class VirtualLine:
         self.at(at_ns, lambda: self.wake(gate.tick) if gate is self.gate else None)
 
     def _window(self) -> PairWindow:
-        return PairWindow(kind="encoder", pulses=int(56.0 * 20) // 2)
+        return PairWindow(pulses=int(56.0 * 20) // 2, time_ns=int(56.0 / 2 / (self.rate * 80.0 * 1.02) * 1e9))
 
     def _watch(self) -> None:
         gate = self.gate
@@ -316,15 +316,16 @@ class VirtualLine:
             self.plc.lost(self.now, "the cable is cut")
         else:
             image = self.image
-            self.at(self.now + MS // 2, lambda: self.wake(lambda: self._exchange(image, words)))
+            at = self.now + MS // 2
+            self.at(at, lambda: self.wake(lambda: self._exchange(image, words, at)))
         self.at(self.now + SCAN, self._scan)
 
-    def _exchange(self, image: RegisterImage, words: list[int]) -> None:
-        """One FC16 and one FC04, with the gate that was asked."""
+    def _exchange(self, image: RegisterImage, words: list[int], came: int) -> None:
+        """One FC16 and one FC04, with the gate that was asked. One that stood still knows only since when."""
         if image is not self.image:
             return
         image.write_holding(0, words)
-        self.gate.plc_wrote(1)
+        self.gate.plc_wrote(1, since_ns=came if came == self.now else self._frozen_from)
         data = image.input_bytes()
         registers = tuple(int.from_bytes(data[2 * i : 2 * i + 2], "big") for i in range(INPUT_COUNT))
         if self.now >= self._cut_until:
@@ -372,7 +373,8 @@ class VirtualLine:
             self.devices.lost_until_ns = self.now + int(chance.uniform(200, 800) * MS)
             self._start_inspector()
         if chance.random() < trouble.gate_freezes:
-            self._frozen_until = self.now + int(chance.uniform(50, 500) * MS)
+            self._frozen_from = self._frozen_from if self.now < self._frozen_until else self.now
+            self._frozen_until = max(self._frozen_until, self.now + int(chance.uniform(50, 500) * MS))
         if chance.random() < trouble.gate_deaths:
             self._cut_until = self.now + int(chance.uniform(200, 900) * MS)
             self._start_gate()

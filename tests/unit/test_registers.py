@@ -107,7 +107,7 @@ def test_a_heartbeat_lives_by_changing_and_dies_200_ms_after_its_last_change() -
     assert not watch.alive(250_000_000)
 
 
-def _part(ordinal: int, encoder: int) -> PartRef:
+def _part(ordinal: int, encoder: int, edge_spread_ns: int = 0) -> PartRef:
     return PartRef(
         ordinal=Ordinal(ordinal),
         epoch=Epoch(1),
@@ -115,6 +115,7 @@ def _part(ordinal: int, encoder: int) -> PartRef:
         encoder_pulses=encoder,
         trigger_ns=1000,
         deadline_ns=2000,
+        edge_spread_ns=edge_spread_ns,
     )
 
 
@@ -135,7 +136,12 @@ def _frame(frame_id: int, encoder: int | None, exposure_ns: int = 1000) -> Frame
 
 def test_more_parts_than_the_pairer_keeps_shed_the_oldest_open_one_and_are_counted() -> None:
     pairer = Pairer(
-        views=2, window=PairWindow(pulses=10), frame_wait_ns=10, part_wait_ns=10, max_parts=2, max_early=2
+        views=2,
+        window=PairWindow(pulses=10, time_ns=5),
+        frame_wait_ns=10,
+        part_wait_ns=10,
+        max_parts=2,
+        max_early=2,
     )
     first, frame = _part(1, 100), _frame(1, 100)
     pairer.part(first)
@@ -152,5 +158,24 @@ def test_more_parts_than_the_pairer_keeps_shed_the_oldest_open_one_and_are_count
 def test_without_an_encoder_a_picture_pairs_by_time_within_poll_and_window(
     exposure_ns: int, shows: bool
 ) -> None:
-    window = PairWindow(kind="timestamp", time_ns=5, edge_spread_ns=30)
-    assert window.matches(_part(1, 100), None, exposure_ns) is shows
+    window = PairWindow(kind="timestamp", time_ns=5)
+    part = _part(1, 100, edge_spread_ns=30)
+    assert window.shows(part, None, exposure_ns, stamped=True) is shows
+    assert not window.shows(part, None, exposure_ns, stamped=False)  # when it came is not when it was taken
+
+
+@pytest.mark.parametrize(
+    ("exposure_ns", "agrees"), [(994, False), (995, True), (1030, True), (1035, True), (1036, False)]
+)
+def test_clock_contradicts_an_encoder_count_outside_poll_and_band(exposure_ns: int, agrees: bool) -> None:
+    window = PairWindow(kind="encoder", pulses=10, time_ns=5)
+    part = _part(1, 100, edge_spread_ns=30)
+    assert window.shows(part, 105, exposure_ns, stamped=True)
+    assert window.agrees_in_time(part, exposure_ns, stamped=True) is agrees
+
+
+def test_picture_without_a_stamp_is_only_known_not_to_have_come_before_its_trigger() -> None:
+    window = PairWindow(kind="encoder", pulses=10, time_ns=5)
+    part = _part(1, 100, edge_spread_ns=30)
+    assert not window.agrees_in_time(part, 994, stamped=False)
+    assert window.agrees_in_time(part, 1_000_000, stamped=False)

@@ -16,7 +16,7 @@ import traceback
 import pytest
 
 from cameras.base import CameraFault
-from tests.cameras.contract import clauses  # noqa: F401 - registers the clauses
+from tests.cameras.contract import clauses, clauses_clock  # noqa: F401 - registers the clauses
 from tests.cameras.contract.kit import CLAUSES, NEEDS, opened, what_lacks
 from tests.cameras.contract.rigs import RIGS, Rig
 

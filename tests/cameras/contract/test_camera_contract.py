@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cameras.simulator.build import build
-from tests.cameras.contract import clauses  # noqa: F401 - registers the clauses
+from tests.cameras.contract import clauses, clauses_clock  # noqa: F401 - registers the clauses
 from tests.cameras.contract.kit import CLAUSES
 from tests.cameras.contract.rigs import RIGS, ROOT
 
