@@ -8,9 +8,11 @@ reaches it exactly once, Ctrl-C included, its exit code is ours, and no parent i
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -45,6 +47,28 @@ TrustedOption = Annotated[
     list[Path] | None, typer.Option(file_okay=False, help="Folder of trusted public keys; may be repeated.")
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs to read.")]
+
+
+def _tell_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        version = importlib.metadata.version("gatesight")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
+        version = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"]
+    typer.echo(f"gatesight {version}")
+    raise typer.Exit
+
+
+@app.callback()
+def gatesight(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    """Inline visual inspection: the gate opens only on a positive, timely PASS."""
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:
@@ -89,7 +113,9 @@ def demo(  # noqa: PLR0917 - one parameter an option of the issue
         int | None,
         typer.Option(min=1, help="Stop after this many parts; without it, run on."),
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.1, help="Parts per second on the belt.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.05, max=200.0, help="Parts per second on the belt.")
+    ] = None,
     cameras: Annotated[int | None, typer.Option(min=1, max=8, help="Views of each part.")] = None,
     source: Annotated[
         Path | None,

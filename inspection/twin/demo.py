@@ -25,6 +25,8 @@ from inspection.twin.audit import audit
 from inspection.twin.children import TalkingChild
 from inspection.twin.layout import LineOptions
 from inspection.twin.line import SimulatedLine
+from inspection.twin.report_notes import fit_notes, pace_notes
+from inspection.twin.source import read_coco
 from inspection.twin.summary import LiveDisplay, summary
 from inspection.types import StationFault
 from weights.bundle import TRUSTED_HERE
@@ -156,6 +158,9 @@ def run(arguments: argparse.Namespace, data_dir: Path, interrupted: Interrupted)
     with SimulatedLine(options, data_dir, say) as line:
         try:
             line.prepare()
+            notes = _fit(line)
+            for note in notes:
+                say(note)
             line.launch()
             if not arguments.headless:
                 console = start_console(line, interrupted)
@@ -173,7 +178,28 @@ def run(arguments: argparse.Namespace, data_dir: Path, interrupted: Interrupted)
         finally:
             if console is not None:
                 console.stop(5.0)
-        return audit(line)
+        report = audit(line)
+        report["notes"] = notes + pace_notes(report)
+        return report
+
+
+def _fit(line: SimulatedLine) -> list[str]:
+    """What there is to say about this bundle on these parts."""
+    coco = line.options.coco
+    classes = [] if line.bundle is None else line.bundle.card.classes
+    return fit_notes(classes, None if coco is None else read_coco(coco))
+
+
+def check_report_place(path: Path) -> None:
+    """StationFault when the report could not be written there: told before the run, not after an hour of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        was_there = path.exists()
+        path.open("a", encoding="utf-8").close()
+        if not was_there:
+            path.unlink()
+    except OSError as e:
+        raise StationFault(f"Cannot write the report to {path} ({e.strerror}): give another --json.") from e
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -183,11 +209,12 @@ def main(argv: list[str] | None = None) -> int:
     temporary = arguments.data_dir is None
     data_dir = Path(tempfile.mkdtemp(prefix="gatesight-demo-")) if temporary else arguments.data_dir
     try:
+        if arguments.json is not None:
+            check_report_place(arguments.json)
         report = run(arguments, data_dir, interrupted)
         if report is None:
             return 0
         if arguments.json is not None:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         say(summary(report))
         return 0 if report["reconciled"] else EXIT_NOT_RECONCILED

@@ -174,8 +174,16 @@ def read_coco(path: Path) -> list[Photograph]:
         raise StationFault(f"{path} is not a COCO file ({e}): give one with --source.") from e
     try:
         names = {c["id"]: str(c["name"]) for c in content.get("categories", [])}
+        known_ids = {image["id"] for image in content["images"]}
+        if len(known_ids) != len(content["images"]):
+            raise StationFault(f"{path} gives two pictures the same id: give each its own.")
         marks: dict[Any, list[tuple[str, tuple[float, float, float, float]]]] = {}
         for a in content.get("annotations", []):
+            if a["image_id"] not in known_ids:  # or a defective part would count as a good one
+                raise StationFault(
+                    f"{path}: annotation {a.get('id', '?')} marks the picture {a['image_id']!r}, which is not "
+                    "in the file: correct its image_id."
+                )
             x, y, w, h = (float(v) for v in a["bbox"])
             name = names.get(a["category_id"], str(a["category_id"]))
             marks.setdefault(a["image_id"], []).append((name, (x, y, w, h)))

@@ -113,9 +113,7 @@ def summary(report: dict[str, Any]) -> str:
     load = report["engine_load"]
     loaded = "unknown" if load is None else f"{100 * load:.0f} % of the box"
     lines.append(f"{report['parts_per_s']} parts/s; engine load {loaded}")
-    late = report["world"]["world_late"]
-    if late:
-        lines.append(f"This machine was too slow to draw: {late} parts had no picture; lower --rate.")
+    lines += report.get("notes", [])
     if report["plc"]["late_scans"]:
         lines.append(f"The soft PLC was held up {report['plc']['late_scans']} times for more than 20 ms.")
     lines.append("The counts reconcile." if report["reconciled"] else "THE COUNTS DO NOT RECONCILE:")

@@ -182,6 +182,12 @@ def test_train_without_extras_says_what_installs_them(tmp_path: Path) -> None:
         ["demo", "--parts", "0"],
         ["demo", "--drop-frames", "2"],
         ["demo", "--source", "no-such.json"],
+        ["demo", "--rate", "500"],
+        ["demo", "--rate", "nan"],
+        ["demo", "--cameras", "9"],
+        ["demo", "--bundle", "no-such-folder"],
+        ["bundle", "show"],
+        ["journal", "verify"],
         ["nonsense"],
     ],
 )
@@ -194,3 +200,23 @@ def test_journal_verify_speaks_to_programs_too(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"]) == (1, False)
     assert told["error"] == done.stderr.strip()
+
+
+def test_version_is_told() -> None:
+    done = gatesight(["--version"])
+    assert (done.returncode, done.stdout.split()[0]) == (0, "gatesight")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["demo"], ["run"], ["console"], ["doctor"], ["train"], ["evaluate"]),
+        *(["bundle", "show"], ["bundle", "verify"], ["bundle", "trust"], ["journal", "verify"]),
+    ],
+    ids=" ".join,
+)
+def test_every_command_helps(command: list[str]) -> None:
+    done = gatesight([*command, "--help"])
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
+    assert len(done.stdout.splitlines()) > 5

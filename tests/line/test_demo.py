@@ -101,6 +101,8 @@ def test_the_command_ends_by_itself_and_writes_its_report(tmp_path: Path) -> Non
     assert report["triggers"] == 40
     assert report["seed"] == 4
     assert "The counts reconcile." in done.stdout
+    assert "was not made for these parts" in report["notes"][0]  # the toy bundle knows bright and dark
+    assert report["notes"][0] in done.stdout
 
 
 def test_ctrl_c_gives_the_report_as_well(tmp_path: Path) -> None:
@@ -132,6 +134,7 @@ def test_ctrl_c_gives_the_report_as_well(tmp_path: Path) -> None:
         (["--source", "/nowhere.json"], "/nowhere.json"),
         (["--drop-frames", "2"], "no share"),
         (["--rate", "0"], "choose"),
+        (["--json", "/proc/nowhere/r.json"], "give another --json"),
     ],
 )
 def test_bad_input_is_one_sentence_and_a_non_zero_exit(

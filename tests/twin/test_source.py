@@ -144,3 +144,42 @@ def test_a_file_that_is_no_coco_file_is_one_sentence(tmp_path: Path, content: st
     path.write_text(content)
     with pytest.raises(StationFault, match=r"x\.json"):
         read_coco(path)
+
+
+def test_defective_without_annotations_is_defective_where_classes_are_given(tmp_path: Path) -> None:
+    """Some sets mark a picture as bad and draw nothing on it; others leave out the class and draw."""
+    for name in "abcd":
+        write_picture(tmp_path / f"{name}.png", 240, 40)
+    images: list[dict[str, Any]] = [
+        {"id": 1, "file_name": "a.png", "image_class": "free"},
+        {"id": 2, "file_name": "b.png", "image_class": "blowhole"},
+        {"id": 3, "file_name": "c.png", "image_class": None},
+        {"id": 4, "file_name": "d.png", "image_class": "good"},
+    ]
+    marks = [{"id": 1, "image_id": 4, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+    parts = {p.path.stem: p for p in read_coco(write_coco(tmp_path, images, marks))}
+    assert {name: p.defective for name, p in parts.items()} == {"a": False, "b": True, "c": False, "d": False}
+    source = PhotographSource(list(parts.values()), seed=1)
+    truths = {source.photograph(k).path.stem: source.truth(k) for k in range(4)}
+    assert truths["b"].defective
+    assert truths["b"].above_limit
+    assert truths["b"].defects == ()
+    assert truths["d"].defects == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "marked", "sentence"),
+    [
+        ([1, 2], "1", "annotation 7 marks the picture '1', which is not in the file"),
+        ([1, 2], 3, "annotation 7 marks the picture 3"),
+        ([1, 1], 1, "two pictures the same id"),
+    ],
+)
+def test_an_annotation_that_would_be_lost_is_refused(
+    tmp_path: Path, images: list[int], marked: object, sentence: str
+) -> None:
+    """Lost, it would make a good part of a defective one, and every figure of the run wrong."""
+    rows = [{"id": n, "file_name": f"{i}.png"} for i, n in enumerate(images)]
+    marks = [{"id": 7, "image_id": marked, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+    with pytest.raises(StationFault, match=sentence):
+        read_coco(write_coco(tmp_path, rows, marks))
