@@ -21,7 +21,6 @@ from cameras.ring import Ring
 from inspection.archive import Archive
 from inspection.board import ProcessState, RecorderCounter
 from inspection.child import ChildContext, run_child
-from inspection.journal_format import Position
 from inspection.journal_reader import Follower
 from inspection.journal_records import JournalCorrupt
 from inspection.messages import ImageHandOver, SlotsLeft
@@ -56,7 +55,8 @@ class Recorder:
         config = self._context.config
         self._engine = open_writer(config.records_db)
         projection = Projection(self._engine, [c.serial for c in config.camera])
-        return projection, Follower(config.journal_dir, projection.position())
+        self._applied = projection.position()
+        return projection, Follower(config.journal_dir, self._applied)
 
     def turn(self) -> None:
         """One pass over all there is to do; bounded, so that the heartbeat keeps its pace."""
@@ -87,6 +87,8 @@ class Recorder:
     def _follow(self) -> None:
         entries = self._follower.poll(_BATCH)
         self._projection.apply(entries)
+        if entries:
+            self._applied = entries[-1].position
         self._row.add(RecorderCounter.RECORDS, len(entries))
         self._row.set(RecorderCounter.LAG_BYTES, self._follower.lag_bytes())
 
@@ -121,17 +123,9 @@ class Recorder:
                 self._row.report(ProcessState.READY, "")
 
     def _rewind(self) -> None:
-        """What was polled but not committed is read again."""
-        position = self._committed_position()
-        if position is not None:
-            self._follower.close()
-            self._follower = Follower(self._context.config.journal_dir, position)
-
-    def _committed_position(self) -> Position | None:
-        try:
-            return self._projection.position()
-        except DatabaseError:
-            return None
+        """What was polled but not committed is read again. The database is not asked: it is locked just now."""
+        self._follower.close()
+        self._follower = Follower(self._context.config.journal_dir, self._applied)
 
     def _set_aside(self, why: str) -> None:
         self._engine.dispose()  # a file that is still open must not be renamed, and its descriptors must go
