@@ -94,6 +94,7 @@ class GateCounter(IntEnum):
     LAST_MARGIN_MS = 16
     REFUSED_CONNECTIONS = 17
     MODBUS_PORT = 18
+    PASSED_WITHOUT_PASS = 19  # parts that the PLC says it passed and that have no published PASS
 
 
 class RecorderCounter(IntEnum):

@@ -73,6 +73,7 @@ class GateProcess:
                 bundle_sha256=bundle_sha256,
                 max_in_flight=tracker_settings(config).max_in_flight,
                 consecutive_rejects_stop=config.station.consecutive_rejects_stop,
+                min_pitch_pulses=config.line.min_pitch_pulses if config.line.pairing == "encoder" else 0,
             ),
             tracker=tracker,
             image=self._image,
@@ -184,8 +185,8 @@ class GateProcess:
             self._server.sweep(self._loop.time())
         if self.gate.wants_journal and self._reopening is None:
             self._reopening = self._loop.create_task(self._reopen_journal())
-        if self.gate.text != self._said:
-            self._said = self.gate.text
+        if (text := self.gate.text or self.gate.warning) != self._said:
+            self._said = text
             self._context.row.report(ProcessState.READY, self._said)
         now_s = self._loop.time()
         while self._next_turn_s <= now_s:

@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from inspection.counting import encoder_delta
 from inspection.gate_records import closed_as, verdict_record
+from inspection.gate_watch import ResidualWatch
 from inspection.gates.registers import Input, RegisterImage
 from inspection.journal import Journal, JournalFault
 from inspection.journal_records import BundleInUse, PartOpened, Published, Record, VerdictRecord
@@ -29,6 +31,7 @@ class GateSettings:
     bundle_sha256: str
     max_in_flight: int
     consecutive_rejects_stop: int = 0
+    min_pitch_pulses: int = 0  # for the watch over encoder counts; 0 where pictures do not pair by them
 
 
 class Announcer:
@@ -48,6 +51,7 @@ class Announcer:
         published: Callable[[int, Outcome], None],
     ) -> None:
         self.unrecorded = 0  # outcomes that the journal could not take; none of them an announced PASS
+        self.residuals = ResidualWatch(settings.min_pitch_pulses)
         self.withheld = 0  # PASSes that the tracker gave out and the registers did not
         self._settings = settings
         self._image = image
@@ -95,6 +99,9 @@ class Announcer:
             recipe_sha256=self._settings.recipe_sha256,
             bundle_sha256=self._bundle,
         )
+        for view in record.views if effect.outcome is not Outcome.NOT_INSPECTED else ():
+            if view.encoder_pulses is not None:
+                self.residuals.see(view.camera, encoder_delta(view.encoder_pulses, effect.part.encoder_pulses))
         if record.bundle_sha256 != self._bundle:
             self._bundle = record.bundle_sha256
             self._note_bundle()

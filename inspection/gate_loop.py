@@ -37,7 +37,7 @@ from inspection.tracker import (
     Effects,
     Tracker,
 )
-from inspection.types import Reason, StationState
+from inspection.types import Disposition, Reason, StationState
 
 _MESSAGES_A_TURN = 64
 _EMPTY_WAKES = 100
@@ -65,6 +65,7 @@ class Gate:
         self.desk = PlcDesk(settings.epoch)
         self.journal = journal
         self.text = ""
+        self.warning = ""  # does not stop the line, and will if nobody looks
         self._tracker = tracker
         self._image = image
         self._link = link
@@ -105,15 +106,7 @@ class Gate:
             self._take_triggers(now_ns, since_ns, holding)
         for seen in self.desk.dispositions.read(holding):
             if seen.disposition is not None:
-                self._line_stop.disposition(seen.seq, seen.disposition)
-                self._note(
-                    DispositionRecord(
-                        epoch=self.settings.epoch,
-                        seq=seen.seq,
-                        disposition=seen.disposition,
-                        utc_ns=time.time_ns(),
-                    )
-                )
+                self._dispose(seen.seq, seen.disposition)
         if (named := self.desk.new_part_id(holding)) is not None:
             seq, text = named
             self._note(PartIdentified(epoch=self.settings.epoch, seq=seq, part_id=text, utc_ns=time.time_ns()))
@@ -172,6 +165,9 @@ class Gate:
             self._device_lost(now_ns, report.loss)
         self._climb(found=report.found, ready=report.loss is None)
         self._apply(now_ns, self._tracker.tick(now_ns))
+        drift, self.warning = self.warning, self._announcer.residuals.text
+        if self.warning and not drift:
+            self.event("encoder", self.warning)
         self._show(now_ns)
         return silent
 
@@ -200,6 +196,8 @@ class Gate:
         self._code, self.text = ErrorCode.NONE, ""
         self._apply(now_ns, self._tracker.arm(now_ns, baseline))
         self._image.clear_verdicts()  # an old PASS must not answer for a number that comes again
+        self._line_stop.armed(baseline)
+        self._announcer.residuals.armed()
         self._note(Armed(epoch=self.settings.epoch, baseline=baseline, utc_ns=time.time_ns()))
         self._link.send(LineReset(epoch=self.settings.epoch, armed=True))
 
@@ -323,6 +321,15 @@ class Gate:
             effects = self._tracker.trigger(now_ns, trigger.seq, trigger.encoder_pulses, since_ns=since_ns)
             self._apply(now_ns, effects)
 
+    def _dispose(self, seq: int, disposition: Disposition) -> None:
+        """What the PLC's gate did with one part."""
+        record = DispositionRecord(
+            epoch=self.settings.epoch, seq=seq, disposition=disposition, utc_ns=time.time_ns()
+        )
+        self._note(record)
+        if (text := self._line_stop.disposition(seq, disposition)) is not None:
+            self.event("disposition", text)
+
     # --- effects
 
     def _apply(self, now_ns: int, effects: Effects) -> None:
@@ -364,7 +371,7 @@ class Gate:
             in_flight=counters.in_flight,
             max_in_flight=self.settings.max_in_flight,
             recipe_ok=self.recipe_ok,
-            warning=self.journal.spare_error is not None or bool(self._flags) or self.plc_lost,
+            warning=self.journal.spare_error is not None or bool(self._flags or self.warning) or self.plc_lost,
         )
         kept = image.read(Input.STATUS) & (Status.SIMULATED | Status.TEST)
         image.store(Input.STATUS, kept | bits | self._flags | self._line_stop.bits)
@@ -372,6 +379,7 @@ class Gate:
             self._row,
             counters=counters,
             withheld=self._announcer.withheld,
+            passed_without_pass=self._line_stop.passed_without_pass,
             state=self.machine.state,
             plc_alive=self.desk.plc_alive(now_ns),
             newest_seq=image.read(Input.NEWEST_SEQ),

@@ -37,6 +37,7 @@ def show_board(
     *,
     counters: Counters,
     withheld: int,
+    passed_without_pass: int,
     state: StationState,
     plc_alive: bool,
     newest_seq: int,
@@ -57,6 +58,7 @@ def show_board(
     row.set(GateCounter.PLC_ALIVE, plc_alive)
     row.set(GateCounter.NEWEST_SEQ, newest_seq)
     row.set(GateCounter.LAST_MARGIN_MS, margin_ms)
+    row.set(GateCounter.PASSED_WITHOUT_PASS, passed_without_pass)
     row.set(GateCounter.JOURNAL_RECORDS, journal.appended + 1)
     row.set(GateCounter.JOURNAL_SYNC_NS_LAST, journal.sync_ns_last)
     row.set(GateCounter.JOURNAL_SYNC_NS_MAX, journal.sync_ns_max)

@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from inspection.board import ProcessState
+from inspection.counting import seq_distance
 from inspection.gates.registers import Status
 from inspection.types import Disposition, Outcome, Reason
 
@@ -20,6 +21,8 @@ CAMERA_STALE_NS = 200_000_000
 INSPECTOR_STALE_NS = 150_000_000
 FROZEN_AFTER_NS = 200_000_000
 _REMEMBERED = 64
+_RESIDUALS = 32
+_ENOUGH = 8
 
 
 class ErrorCode(IntEnum):
@@ -131,6 +134,12 @@ class LineStop:
         self._rejects = 0
         self._outcomes: deque[tuple[int, Outcome]] = deque(maxlen=_REMEMBERED)  # newest last
         self.bits = Status(0)
+        self.passed_without_pass = 0
+
+    def armed(self, baseline: int) -> None:
+        """Numbers after `baseline` come anew: a PASS of an earlier arming says nothing of these parts."""
+        kept = (pair for pair in self._outcomes if seq_distance(baseline, pair[0]) < _REMEMBERED)
+        self._outcomes = deque(kept, maxlen=_REMEMBERED)
 
     def outcome(self, seq: int, outcome: Outcome) -> None:
         """A published outcome. NOT_INSPECTED says nothing about the product and neither counts nor clears."""
@@ -142,14 +151,59 @@ class LineStop:
             if self._limit and self._rejects >= self._limit:
                 self.bits |= Status.LINE_STOP_REQUEST | Status.CONSECUTIVE_REJECTS
 
-    def disposition(self, seq: int, disposition: Disposition) -> None:
-        """What the gate did: a reject not confirmed, or a part passed without a PASS, asks for a stop."""
+    def disposition(self, seq: int, disposition: Disposition) -> str | None:
+        """What the gate did: a reject not confirmed, or a part passed without a PASS, asks for a stop.
+
+        The sentence for the journal when it does.
+        """
         known = next((outcome for other, outcome in reversed(self._outcomes) if other == seq), None)
-        passed_without = disposition is Disposition.PASSED and known is not Outcome.PASS
-        if disposition is Disposition.MISMATCH or passed_without:
-            self.bits |= Status.LINE_STOP_REQUEST | Status.REJECT_CONFIRM_FAULT
+        if disposition is Disposition.PASSED and known is not Outcome.PASS:
+            self.passed_without_pass += 1
+            said = f"its outcome is {known.name}" if known is not None else "it has no outcome"
+            text = f"the PLC says that it passed part {seq}, and {said}: find that part, and look at the gate"
+        elif disposition is Disposition.MISMATCH:
+            text = f"the PLC could not confirm where part {seq} went: find that part, and look at the gate"
+        else:
+            return None
+        self.bits |= Status.LINE_STOP_REQUEST | Status.REJECT_CONFIRM_FAULT
+        return text
 
     def acknowledge(self) -> None:
         """AckLineStop."""
         self._rejects = 0
         self.bits = Status(0)
+
+
+class ResidualWatch:
+    """How far, on average, the cameras' counts lie from the triggers': a slipping counter shows here first.
+
+    Pictures pair within half a minimum pitch; a mean beyond a quarter is on its way to the neighbour.
+    """
+
+    def __init__(self, min_pitch_pulses: int) -> None:
+        """`min_pitch_pulses`: 0 where pictures do not pair by encoder."""
+        self._limit_pulses = min_pitch_pulses / 4
+        self._residuals: dict[int, deque[int]] = {}  # by camera, newest last
+
+    def armed(self) -> None:
+        """Counts may have been set anew."""
+        self._residuals.clear()
+
+    def see(self, camera: int, residual_pulses: int) -> None:
+        """One picture's count, less its part's."""
+        self._residuals.setdefault(camera, deque(maxlen=_RESIDUALS)).append(residual_pulses)
+
+    @property
+    def text(self) -> str:
+        """What is wrong, for people; "" while nothing is."""
+        if not self._limit_pulses:
+            return ""
+        for camera, residuals in sorted(self._residuals.items()):
+            mean_pulses = sum(residuals) / len(residuals)
+            if len(residuals) >= _ENOUGH and abs(mean_pulses) > self._limit_pulses:
+                side = "ahead of" if mean_pulses > 0 else "behind"
+                return (
+                    f"the encoder count of camera {camera} runs more than a quarter pitch"
+                    f" ({self._limit_pulses:g} pulses) {side} the PLC's: check both encoder inputs"
+                )
+        return ""

@@ -100,6 +100,7 @@ class Bench:
                 recipe_sha256=RECIPE_SHA256,
                 bundle_sha256="b" * 64,
                 max_in_flight=15,
+                min_pitch_pulses=100,
             ),
             tracker=tracker,
             image=self.image,

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from inspection.board import GateCounter, ProcessState
-from inspection.gate_watch import LineStop
 from inspection.gates.registers import (
     Control,
     Holding,
@@ -20,7 +19,6 @@ from inspection.journal import Journal, read
 from inspection.journal_recovery import open_parts
 from inspection.messages import PartTriggered
 from inspection.types import (
-    Disposition,
     Epoch,
     Ordinal,
     Outcome,
@@ -244,15 +242,3 @@ def test_pass_on_a_picture_from_another_time_is_not_believed(
     if reason is not None:
         assert bench.last_verdict(1).reasons == (reason,)
     bench.close()
-
-
-def test_part_passed_without_a_pass_asks_for_a_line_stop() -> None:
-    latch = LineStop(0)
-    latch.outcome(1, Outcome.PASS)
-    latch.disposition(1, Disposition.PASSED)
-    latch.disposition(2, Disposition.DIVERTED_CONFIRMED)
-    assert latch.bits == Status(0)
-    latch.disposition(2, Disposition.PASSED)
-    assert Status.LINE_STOP_REQUEST in latch.bits
-    latch.acknowledge()
-    assert latch.bits == Status(0)
