@@ -46,13 +46,17 @@ node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(
   || fail "node $(node --version) is too old for the front end; install Node.js >= 20.19 or >= 22.12."
 
 # --- Python
-[ -x .venv/bin/python ] || { say "creating .venv with $("$python" --version)"; "$python" -m venv .venv \
-  || fail "python3 -m venv failed; install it with:  sudo apt-get install -y python3-venv"; }
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then  # absent, or left half-made
+  say "creating .venv with $("$python" --version)"
+  rm -rf .venv
+  "$python" -m venv .venv || { rm -rf .venv; fail "$python -m venv failed; install it with:  sudo apt-get install -y python3-venv"; }
+fi
 stamp() { { cat pyproject.toml tools/constraints.txt tools/overrides.txt tools/setup.sh setup.py; echo "$1"; } | sha256sum | cut -c1-16; }
 want=$(stamp "$what")
 have=$(cat .venv/.gatesight-"$what" 2>/dev/null || true)
 if [ "$want" != "$have" ]; then
-  [ -x .venv/bin/uv ] || { say "installing the installer (uv)"; .venv/bin/python -m pip install -q uv; }
+  [ -x .venv/bin/uv ] || { say "installing the installer (uv)"; .venv/bin/python -m pip install -q uv \
+    || fail "pip could not fetch uv; is there a network, or a package index that pip knows of?"; }
   # uv does not read pip's configuration: hand it the extra places pip was told to look in.
   pip_setting() { .venv/bin/python -m pip config get "$1" 2>/dev/null || true; }
   links=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$(pip_setting global.find-links)}}
@@ -70,12 +74,12 @@ if [ "$want" != "$have" ]; then
 fi
 
 # --- the simulated cameras (C) and the console's front end
-say "simulated-camera producer"
+say "simulated-camera producer (C; seconds, and only when something changed)"
 .venv/bin/python -m cameras.simulator.build >/dev/null || fail "the simulated-camera producer did not build; see above."
 front=station_app/frontend
 front_stamp=$(cat $front/package-lock.json $front/*.json $front/*.ts $(find $front/src -type f | sort) 2>/dev/null | sha256sum | cut -c1-16)
 if [ "$(cat station_app/static/dist/.stamp 2>/dev/null || true)" != "$front_stamp" ] || [ ! -d $front/node_modules ]; then
-  say "console front end (npm)"
+  say "console front end (npm; less than a minute)"
   (cd $front && npm ci --silent --no-audit --no-fund && npm run --silent build) || fail "the console's front end did not build; see above."
   echo "$front_stamp" > station_app/static/dist/.stamp
 fi
