@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import assert_never
 
@@ -107,8 +107,7 @@ class Inspector:
         """Until `stop` is set (0) or the engine is beyond help (EXIT_ENGINE)."""
         self._thread = threading.get_ident()
         self._busy_from_ns = _other_threads_ns()
-        heard = {self._wake_fd: self._woken}
-        heard |= {
+        heard: dict[int, Callable[[], None]] = {
             link.fileno(): partial(self._drain, link)
             for name, link in self._links.items()
             if name != "recorder"
@@ -117,6 +116,9 @@ class Inspector:
         with select.epoll() as poll:  # `selectors` would cost 10 us a picture
             for fd in heard:
                 poll.register(fd, select.EPOLLIN)
+            # each write is an event of its own, so that nothing has to be read: the answers lie in the deque
+            heard[self._wake_fd] = _wake_up
+            poll.register(self._wake_fd, select.EPOLLIN | select.EPOLLET)
             while not stop.is_set() and not self._failure:
                 self._row.beat(now_ns)  # as old as the turn before it: never younger than the loop
                 for fd, _ in poll.poll(_BEAT_S):
@@ -245,12 +247,6 @@ class Inspector:
         if threading.get_ident() != self._thread:
             os.eventfd_write(self._wake_fd, 1)
 
-    def _woken(self) -> None:
-        try:
-            os.eventfd_read(self._wake_fd)
-        except BlockingIOError:
-            return
-
     def _take_answers(self) -> None:
         while self._answers:
             number, result = self._answers.popleft()
@@ -342,6 +338,10 @@ class Inspector:
         row.set(InspectorCounter.IMAGES_SHED, self._keeper.shed)
         row.set(InspectorCounter.LINK_DROPPED, self._undecodable + sum(x.dropped for x in self._links.values()))
         row.set(InspectorCounter.ENGINE_THREADS, self._detector.info.threads)
+
+
+def _wake_up() -> None:
+    """What an engine's answer asks of the poll: `turn` does the rest."""
 
 
 def _other_threads_ns() -> int:
