@@ -9,6 +9,7 @@ beside the inspector, on the same cores, as camera workers and gate do.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -65,7 +66,8 @@ def write_station(
     folder: Path, *, size_px: int, slots: int, bundle: Path, trusted: Path, engine: str, threads: int
 ) -> Path:
     """A station.toml for one camera whose whole frame is the view."""
-    (folder / "recipe.json").write_text('{"name": "bench", "version": 1, "id": 1, "views": [{"name": "v0"}]}')
+    recipe = {"name": "bench", "version": 1, "id": 1, "views": [{"name": "v0"}], "default_limit": {}}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
     path = folder / f"{engine}-{size_px}.toml"
     path.write_text(
         f"""

@@ -46,7 +46,7 @@ EXIT_ENGINE = 5
 """The engine hangs or only fails: a fresh process is the remedy."""
 NS_PER_MS = 1_000_000
 _BEAT_S = 0.02
-_TICK_NS = 10 * NS_PER_MS
+_TICK_NS = 5 * NS_PER_MS
 _MESSAGES_A_TURN = 64  # bounded, so that a flood on one link starves neither the others nor the heartbeat
 _FAULTS_IN_A_ROW = 5
 _PATIENCE_NS = 1_000 * NS_PER_MS

@@ -132,8 +132,8 @@ class RowDecoder:
         if best < self._floor:
             return ()
         kept = sorted((-score, i) for i, score in enumerate(scores) if score >= self._floor)
-        found = (self._finding(rows[i].tolist(), box, view) for _, i in kept)
-        return tuple(finding for finding in found if finding is not None)
+        found = [self._finding(rows[i].tolist(), box, view) for _, i in kept]
+        return tuple([finding for finding in found if finding is not None])
 
     def _finding(self, row: list[float], box: Letterbox, view: View) -> Finding | None:
         """One row; None when it shows nothing of the part."""
