@@ -148,6 +148,8 @@ class RecordsTable(_Table):
     keep_mb: Annotated[int, Field(ge=1)] = 20000
     jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 92
     journal_segment_mb: Annotated[int, Field(ge=1, le=1024)] = 64
+    journal_keep_days: Positive = 90.0  # older segments go, once the database has them for good
+    journal_keep_mb: Annotated[int, Field(ge=1)] = 50000  # and the oldest beyond this total
 
 
 class ConsoleTable(_Table):

@@ -33,6 +33,9 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(json.dumps({"ok": True, **asdict(found), "chain": found.chain.hex()}) + "\n")
         return 0
     torn = f", {found.torn_bytes} torn bytes behind them (an unclean stop)" if found.torn_bytes else ""
+    older = f" from record {found.first_index} on (older segments were removed)" if found.first_index else ""
     out = sys.stderr if argv[0] == "dump" else sys.stdout
-    out.write(f"{found.records} records in {found.segments} segments verify{torn}; chain {found.chain.hex()}\n")
+    out.write(
+        f"{found.records} records in {found.segments} segments verify{older}{torn}; chain {found.chain.hex()}\n"
+    )
     return 0

@@ -26,6 +26,7 @@ from inspection.journal_format import (
     unpack_header,
 )
 from inspection.journal_records import JournalCorrupt, Record, decode_record
+from inspection.journal_retention import check_beginning, read_anchor
 
 _READ_BYTES = 256 * 1024
 
@@ -69,6 +70,7 @@ class Verification:
     records: int
     torn_bytes: int
     chain: bytes
+    first_index: int = 0  # records before this one were removed (journal_retention)
 
 
 def scan_segment(path: Path, *, last: bool) -> SegmentScan:
@@ -128,22 +130,33 @@ def read(folder: Path) -> Iterator[Entry]:
 
 
 def verify(folder: Path) -> Verification:
-    """Check every segment, record, CRC, the chain and the joints; JournalCorrupt names the first damage."""
-    segments = records = torn_bytes = 0
+    """Check every segment, record, CRC, chain, joint and the beginning; JournalCorrupt names the damage.
+
+    The beginning is record 0, or what the anchor of removed segments says.
+    """
+    segments = records = torn_bytes = first_index = 0
     chain = b""
     for scan in _scans(folder):
+        first_index = first_index if segments else scan.header.first_index
         segments, records = segments + 1, records + len(scan.entries)
         torn_bytes, chain = scan.torn_bytes, scan.chain
     if not segments:
         raise JournalCorrupt(f"There is no journal in {folder}: give the folder that holds *.journal files.")
-    return Verification(segments=segments, records=records, torn_bytes=torn_bytes, chain=chain)
+    return Verification(
+        segments=segments, records=records, torn_bytes=torn_bytes, chain=chain, first_index=first_index
+    )
 
 
 def _scans(folder: Path) -> Iterator[SegmentScan]:
     segments = list_segments(folder)
+    anchor = read_anchor(folder)
     before: SegmentScan | None = None
     for i, (_, path) in enumerate(segments):
-        scan = scan_segment(path, last=i == len(segments) - 1)
+        try:
+            scan = scan_segment(path, last=i == len(segments) - 1)
+        except FileNotFoundError as e:
+            raise JournalCorrupt(f"{path} went while it was being read: verify again.") from e
+        check_beginning(folder, scan.header, anchor, first=i == 0)
         if before is not None:
             check_joint(before, scan)
         yield scan

@@ -21,8 +21,10 @@ from cameras.ring import Ring
 from inspection.archive import Archive
 from inspection.board import ProcessState, RecorderCounter
 from inspection.child import ChildContext, run_child
+from inspection.journal_format import START
 from inspection.journal_reader import Follower
 from inspection.journal_records import JournalCorrupt
+from inspection.journal_retention import read_anchor, removable, retire
 from inspection.messages import ImageHandOver, SlotsLeft
 from inspection.records.database import open_writer
 from inspection.records.images import ImageStore
@@ -33,6 +35,8 @@ _POLL_S = 0.05
 _BATCH = 200
 _RETRY_S = 1.0
 _DISK_LOOK_S = 2.0
+_JOURNAL_LOOK_S = 10.0
+_DAY_NS = 86_400 * 1_000_000_000
 
 
 class Recorder:
@@ -50,13 +54,22 @@ class Recorder:
         self._projection, self._follower = self._open_projection()
         self._retry_at_s = 0.0
         self._disk_at_s = 0.0
+        self._journal_at_s = 0.0
 
     def _open_projection(self) -> tuple[Projection, Follower]:
         config = self._context.config
         self._engine = open_writer(config.records_db)
         projection = Projection(self._engine, [c.serial for c in config.camera])
-        self._applied = projection.position()
-        return projection, Follower(config.journal_dir, self._applied)
+        self._applied = position = projection.position()
+        if (anchor := read_anchor(config.journal_dir)) and position.segment < anchor.first_segment:
+            text = (
+                f"records {'before' if position == START else 'between what the database had and'} number"
+                f" {anchor.first_index} are not in this database: their journal segments were removed before it"
+                " was made; a copy of the earlier database has them"
+            )
+            projection.note("retention", text, time.time_ns())
+            sys.stderr.write(f"recorder: {text}\n")
+        return projection, Follower(config.journal_dir, position)
 
     def turn(self) -> None:
         """One pass over all there is to do; bounded, so that the heartbeat keeps its pace."""
@@ -70,6 +83,9 @@ class Recorder:
             self._disk_at_s = now_s + _DISK_LOOK_S
             self._look_at_disk()
             self._guarded(self._retire_pictures)
+        if now_s >= self._journal_at_s:
+            self._journal_at_s = now_s + _JOURNAL_LOOK_S
+            self._guarded(self._retire_segments)
 
     def _take_pictures(self) -> None:
         for _ in range(64):
@@ -99,6 +115,27 @@ class Recorder:
 
     def _retire_pictures(self) -> None:
         keep_within(self._engine, self._store, self._context.config.records.keep_mb * 2**20)
+
+    def _retire_segments(self) -> None:
+        """Old journal segments, of which the database holds everything, and holds it on disk."""
+        config = self._context.config
+        records, folder = config.records, config.journal_dir
+        now_ns = time.time_ns()
+        going = removable(
+            folder,
+            self._projection.position(),
+            keep_bytes=records.journal_keep_mb * 2**20,
+            keep_ns=int(records.journal_keep_days * _DAY_NS),
+            now_utc_ns=now_ns,
+        )
+        if not going or not self._projection.is_on_disk():
+            return
+        try:
+            retire(folder, going, now_utc_ns=now_ns)
+        except OSError as e:  # a full or failing disk: the anchor goes first, so nothing is lost; tried again
+            sys.stderr.write(f"recorder: old journal segments cannot be removed ({e})\n")
+            return
+        self._projection.note("retention", f"journal segments {going[0]} to {going[-1]} were removed", now_ns)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """A database that is locked is tried again; one that is corrupt is set aside and rebuilt."""

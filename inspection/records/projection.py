@@ -53,6 +53,22 @@ class Projection:
             row = connection.execute(select(t.cursor.c.segment, t.cursor.c.offset)).first()
         return Position(segment=row.segment, offset=row.offset) if row else START
 
+    def is_on_disk(self) -> bool:
+        """Whether every committed row has reached the database file itself, and not only its unsynced log."""
+        raw = self._engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            busy, log, done = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            cursor.close()
+        finally:
+            raw.close()
+        return not busy and log == done
+
+    def note(self, kind: str, text: str, utc_ns: int) -> None:
+        """A sentence of the recorder's own among the events: it stands in no journal."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(t.events).values(utc_ns=utc_ns, epoch=0, kind=kind, text=text))
+
     def apply(self, entries: Sequence[Entry]) -> None:
         """All of them, and the cursor, or none."""
         if not entries:
@@ -86,7 +102,7 @@ class Projection:
                     bundle_sha256=record.bundle_sha256,
                 )
             case VerdictRecord():
-                self._verdict(connection, record)
+                self._verdict(connection, entry.index, record)
             case Published():
                 self._update_part(connection, record.epoch, record.ordinal, published_ns=record.published_ns)
             case DispositionRecord():
@@ -114,8 +130,24 @@ class Projection:
             select(t.runs.c.id).where(t.runs.c.epoch == epoch).order_by(t.runs.c.id.desc()).limit(1)
         ).scalar()
 
-    def _verdict(self, connection: Connection, record: VerdictRecord) -> None:
+    def _run_without_start(self, connection: Connection, index: int, record: VerdictRecord) -> int:
+        """A run whose Started record went with an old segment: what its first part says of it must do."""
+        return _insert_id(
+            connection,
+            insert(t.runs).values(
+                journal_index=index,
+                epoch=record.epoch,
+                started_utc_ns=record.trigger_utc_ns,
+                station="",
+                recipe_sha256=record.recipe_sha256,
+                bundle_sha256=record.bundle_sha256,
+            ),
+        )
+
+    def _verdict(self, connection: Connection, index: int, record: VerdictRecord) -> None:
         run_id = self._run_of(connection, record.epoch)
+        if run_id is None:
+            run_id = self._run_without_start(connection, index, record)
         earlier = connection.execute(
             select(t.parts.c.id).where(t.parts.c.run_id == run_id, t.parts.c.ordinal == record.ordinal)
         ).scalar()

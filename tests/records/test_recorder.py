@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,16 @@ from sqlalchemy.exc import DatabaseError
 from cameras.ring import Ring, SlotState
 from inspection.board import Board, ProcessState
 from inspection.child import ChildContext
-from inspection.config import load_config
+from inspection.config import StationConfig, load_config
+from inspection.journal import Journal, verify
+from inspection.journal_format import list_segments
 from inspection.link import Link, link_pair
 from inspection.messages import SlotsLeft
 from inspection.recorder import Recorder
 from inspection.records import schema as t
 from inspection.records.database import open_reader
-from tests.records.test_projection import RUN, write
+from inspection.types import Outcome
+from tests.records.test_projection import RUN, started, verdict, write
 from tests.station.test_station import write_station
 
 
@@ -93,3 +97,45 @@ def test_a_slot_that_a_killed_inspector_never_spoke_of_comes_back(context: Child
     assert ring.state(other) == SlotState.READY  # not its own
     recorder.close()
     ring.close()
+
+
+def test_old_segments_go_once_the_database_has_them_and_a_new_database_says_what_it_lacks(
+    context: ChildContext,
+) -> None:
+    config = context.config
+    journal = Journal(config.journal_dir, segment_bytes=64 * 1024)
+    journal.append(started(7))
+    for i in range(1, 1300):
+        index = journal.append(verdict(i, Outcome.PASS))
+        if i % 50 == 0:
+            assert journal.wait_durable(index, 10)
+    journal.close()
+    segments = len(list_segments(config.journal_dir))
+    assert segments > 5
+    eager = config.model_copy(update={"records": config.records.model_copy(update={"journal_keep_days": 1e-9})})
+    recorder = Recorder(dataclasses.replace(context, config=eager))
+    recorder.turn()  # one batch is read, and the first segment is behind it: that one may go already
+    assert [number for number, _ in list_segments(config.journal_dir)] == list(range(2, segments + 1))
+    recorder.drain()
+    assert recorder._projection.position().segment == segments
+    recorder._journal_at_s = 0.0
+    recorder.turn()
+    assert [number for number, _ in list_segments(config.journal_dir)] == [segments - 2, segments - 1, segments]
+    removed = verify(config.journal_dir).first_index
+    recorder.close()
+    said = [f"journal segments {a} to {b} were removed" for a, b in ((1, 1), (2, segments - 3))]
+    assert events(config) == said
+    config.records_db.rename(config.records_db.with_name("lost.sqlite"))
+    again = Recorder(context)
+    again.drain()
+    again.close()
+    assert len(events(config)) == 1
+    assert f"records before number {removed} are not in this database" in events(config)[0]
+
+
+def events(config: StationConfig) -> list[str]:
+    reader = open_reader(config.records_db)
+    with reader.connect() as connection:
+        texts = connection.execute(select(t.events.c.text)).scalars().all()
+    reader.dispose()
+    return list(texts)
