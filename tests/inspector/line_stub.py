@@ -98,7 +98,7 @@ class LineStub:
         pairs: dict[str, tuple[socket.socket, socket.socket]],
     ) -> None:
         self._config_path = config_path
-        self._theirs = {name: end for name, (_, end) in pairs.items()}
+        self.theirs = {name: end for name, (_, end) in pairs.items()}
         self.config = config
         self.board = board
         self.row = board.row("inspector")
@@ -109,7 +109,7 @@ class LineStub:
 
     def start(self) -> None:
         """Start the inspector (again) and wait until it is ready."""
-        links = ",".join(f"{name}={end.fileno()}" for name, end in self._theirs.items())
+        links = ",".join(f"{name}={end.fileno()}" for name, end in self.theirs.items())
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -120,7 +120,7 @@ class LineStub:
                 "--links",
                 links,
             ],
-            pass_fds=[end.fileno() for end in self._theirs.values()],
+            pass_fds=[end.fileno() for end in self.theirs.values()],
             cwd=REPOSITORY,
             env=os.environ | {"PYTHONWARNINGS": "default"},
             stderr=subprocess.PIPE,
@@ -136,7 +136,7 @@ class LineStub:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.communicate()
-        for end in (*self.links.values(), *self._theirs.values()):
+        for end in (*self.links.values(), *self.theirs.values()):
             end.close()
 
     def trigger(self, ordinal: int, *, deadline_ms: float | None = None, encoder: int | None = None) -> PartRef:
