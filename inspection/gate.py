@@ -284,7 +284,7 @@ def body(context: ChildContext) -> int:
     if "inspector" not in context.links:
         raise StationFault("The gate has no link to the inspector: start it through `gatesight run`.")
     realtime = ask_for_realtime(_PRIORITY)
-    lookout = Lookout()
+    lookout = Lookout(int(config.line.plc_poll_ms * 1e6))
 
     async def serve() -> int:
         return await GateProcess(context, recipe, bundle_sha256, lookout).run(realtime)

@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inspection.twin.belt import BeltPlan
 from inspection.twin.stamp import STRIP_HEIGHT_PX
@@ -45,6 +45,8 @@ class LineOptions:
     drop_share: float = 0.0
     skip_share: float = 0.0
     deadline_ms: float = 280.0
+    # software: the station fires the cameras; what they see changes with each part that breaks the beam
+    trigger: Literal["line", "software"] = "line"
     engine: str = "openvino"
     engine_script: Path | None = None
     modbus_port: int = 0
@@ -105,7 +107,7 @@ def station_toml(options: LineOptions, frame: FrameShape, data_dir: Path, modbus
         f'\n[[camera]]\nserial = "{serial}"\nproducer = "linesim"\n'
         f"width_px = {frame.width_px}\nheight_px = {frame.height_px}\n"
         f'pixel_format = "{"RGB8" if frame.colour else "Mono8"}"\nview_px = {view}\nstrip_px = {strip}\n'
-        f'trigger = "line"\nsettings = [["ExposureTime", 500.0]]\n'
+        f'trigger = "{options.trigger}"\nsettings = [["ExposureTime", 500.0]]\n'
         for serial in serials(options.views)
     )
     return f"""# Written by the demo for its simulated line; written anew at its next start.

@@ -22,14 +22,14 @@ Answer = tuple[int, bytes]
 class ServerRig:
     """Server, image, and what the server reported."""
 
-    def __init__(self, access: ModbusAccess, host: str) -> None:
+    def __init__(self, access: ModbusAccess, host: str, patience_ns: int = 0) -> None:
         self.image = RegisterImage(epoch=7)
         self.writes = 0
         self.refusals: list[str] = []
         self.frozen = False
         self._access, self._host = access, host
         self.sinces: list[int] = []  # when each request that wrote had certainly not come yet
-        self.lookout = Lookout()
+        self.lookout = Lookout(patience_ns)
         self._loop = asyncio.SelectorEventLoop(self.lookout)
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-modbus")
         self._thread.start()

@@ -91,6 +91,29 @@ def test_first_write_of_a_connection_may_be_as_old_as_the_connection(rig: Server
     assert rig.sinces[0] < sent_ns
 
 
+def test_write_of_a_client_that_waited_for_its_answer_is_as_old_as_the_hold_up() -> None:
+    rig = ServerRig(ACCESS, "127.0.0.1", patience_ns=5_000 * MS)
+    with client(rig.port) as plc:
+        ask(plc, PDU)
+        with Stall(rig):
+            plc.sendall(request(b"\x04\x00\x00\x00\x50"))
+            edge_ns = time.monotonic_ns()  # while it waits for the answer to this, a part breaks the beam
+        receive(plc)
+        ask(plc, PDU)
+    assert rig.sinces[-1] < edge_ns
+    rig.close()
+
+
+def test_write_long_after_a_hold_up_is_no_older_than_its_arrival(rig: ServerRig) -> None:
+    with client(rig.port) as plc:
+        ask(plc, PDU)
+        with Stall(rig):
+            over_ns = time.monotonic_ns()
+        time.sleep(0.3)
+        ask(plc, PDU)
+    assert rig.sinces[-1] > over_ns
+
+
 def test_gate_knows_that_a_trigger_may_have_waited_for_it(make_rig: Callable[..., GateRig]) -> None:
     gate = make_rig().start()
     plc = gate.plc()

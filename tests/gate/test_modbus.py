@@ -295,7 +295,7 @@ def _other_server() -> ModbusServer:
         RegisterImage(epoch=1),
         ONE_WRITER,
         written=lambda _since_ns: None,
-        looks=Lookout(),
+        looks=Lookout(0),
         refused=lambda _text: None,
         writer_frozen=lambda: False,
     )
