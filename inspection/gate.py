@@ -29,7 +29,7 @@ from inspection.journal import Journal, JournalFault
 from inspection.journal_records import LineEvent, Started, Stopped
 from inspection.lookout import Lookout
 from inspection.pins import manifest_sha256
-from inspection.realtime import ask_for_realtime
+from inspection.realtime import GATE_PRIORITY, ask_for_realtime
 from inspection.recipe import Recipe
 from inspection.timing import timing_report
 from inspection.tracker import Tracker, TrackerSettings
@@ -38,7 +38,6 @@ from inspection.window import PairWindow
 
 _TURN_S = 0.025
 _SWEEP_TURNS = 40
-_PRIORITY = 20
 
 
 class GateProcess:
@@ -283,7 +282,7 @@ def body(context: ChildContext) -> int:
     context.check_bundle(bundle_sha256)
     if "inspector" not in context.links:
         raise StationFault("The gate has no link to the inspector: start it through `gatesight run`.")
-    realtime = ask_for_realtime(_PRIORITY)
+    realtime = ask_for_realtime(GATE_PRIORITY)
     lookout = Lookout(int(config.line.plc_poll_ms * 1e6))
 
     async def serve() -> int:

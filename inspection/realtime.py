@@ -10,6 +10,7 @@ from pathlib import Path
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CAP_IPC_LOCK = 14
+GATE_PRIORITY = 20
 
 
 def ask_for_realtime(priority: int) -> list[str]:

@@ -75,17 +75,24 @@ class Recorder:
         """One pass over all there is to do; bounded, so that the heartbeat keeps its pace."""
         self._row.beat()
         self._take_pictures()
+        self._use_database(self._follow)
+        self._use_database(self._register_pictures)
         now_s = time.monotonic()
-        if now_s >= self._retry_at_s:
-            self._guarded(self._follow)
-            self._guarded(self._register_pictures)
         if now_s >= self._disk_at_s:
             self._disk_at_s = now_s + _DISK_LOOK_S
             self._look_at_disk()
-            self._guarded(self._retire_pictures)
+            self._use_database(self._retire_pictures)
         if now_s >= self._journal_at_s:
             self._journal_at_s = now_s + _JOURNAL_LOOK_S
-            self._guarded(self._retire_segments)
+            self._use_database(self._retire_segments)
+
+    def _use_database(self, step: Callable[[], None]) -> None:
+        """One step, unless the database was locked a moment ago: each wait for a lock is ten silent seconds,
+        and three in a row would be taken for a hung process.
+        """
+        if time.monotonic() >= self._retry_at_s:
+            self._row.beat()
+            self._guarded(step)
 
     def _take_pictures(self) -> None:
         for _ in range(64):

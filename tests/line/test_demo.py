@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from inspection.journal_reader import verify
 from inspection.twin.audit import audit
@@ -148,3 +150,25 @@ def test_bad_input_is_one_sentence_and_a_non_zero_exit(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "RGB"])
+def test_photographs_of_several_sizes_go_the_same_way(tmp_path: Path, colour: bool) -> None:
+    """Letterboxed, stamped, through camera, engine and gate: each part once, known for what it is."""
+    rng = np.random.default_rng(4)
+    images: list[dict[str, Any]] = []
+    for i in range(8):
+        shape = (64 + 16 * (i % 3), 248 + 24 * (i % 2), *((3,) if colour else ()))
+        Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(tmp_path / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "image_class": "good" if i % 2 else "blowhole"})
+    images[0]["template_file"] = "7.png"
+    coco = tmp_path / "parts.json"
+    coco.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    report, line = run_line(tmp_path, coco=coco, parts=18, rate_parts_per_s=6.0, seed=9, views=1)
+    assert report["why_not"] == []
+    assert (report["truth"]["good"], report["truth"]["defective"]) == (10, 8)
+    assert report["detectability_limit"] is None
+    assert report["escapes_by_size"]["above_limit"]["unknown"]["parts"] == 8
+    assert report["truth"]["mispaired"] == report["truth"]["undecodable_strips"] == 0
+    assert report["pass"] + report["reject"] >= 14
+    assert (line.frame.width_px, line.frame.height_px) == (272, 96 + 16)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 
 from cameras.ring import Ring, SlotState
-from inspection.board import Board, ProcessState
+from inspection.board import Board, ProcessState, RecorderCounter
 from inspection.child import ChildContext
 from inspection.config import StationConfig, load_config
 from inspection.journal import Journal, verify
@@ -22,7 +22,7 @@ from inspection.link import Link, link_pair
 from inspection.messages import SlotsLeft
 from inspection.recorder import Recorder
 from inspection.records import schema as t
-from inspection.records.database import open_reader
+from inspection.records.database import open_reader, open_writer
 from inspection.types import Outcome
 from tests.records.test_projection import RUN, started, verdict, write
 from tests.station.test_station import write_station
@@ -55,6 +55,24 @@ def _open_files() -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_a_locked_database_is_waited_for_once_a_turn(context: ChildContext) -> None:
+    """Each wait is ten silent seconds, and after twenty the supervisor takes the recorder for hung."""
+    write(context.config.journal_dir, RUN)
+    recorder = Recorder(context)
+    with recorder._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=20")  # of the pool's one connection
+    lock = open_writer(context.config.records_db)
+    with lock.begin():
+        recorder.turn()
+    lock.dispose()
+    assert context.row.get(RecorderCounter.RETRIES) == 1
+    recorder._retry_at_s = 0.0
+    recorder.drain()
+    with recorder._engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(t.parts)).scalar() == 3
+    recorder.close()
 
 
 def test_a_damaged_database_is_set_aside_rebuilt_and_let_go_of(context: ChildContext) -> None:
