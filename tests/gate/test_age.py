@@ -27,6 +27,14 @@ def rig() -> Iterator[ServerRig]:
     rig.close()
 
 
+@pytest.fixture
+def patient() -> Iterator[ServerRig]:
+    """A server that gives its clients five seconds to say what they could not say during a stall."""
+    rig = ServerRig(ACCESS, "127.0.0.1", patience_ns=5_000 * MS)
+    yield rig
+    rig.close()
+
+
 class Stall:
     """The server's loop stands still inside one callback, from before `with` until its end."""
 
@@ -91,17 +99,15 @@ def test_first_write_of_a_connection_may_be_as_old_as_the_connection(rig: Server
     assert rig.sinces[0] < sent_ns
 
 
-def test_write_of_a_client_that_waited_for_its_answer_is_as_old_as_the_hold_up() -> None:
-    rig = ServerRig(ACCESS, "127.0.0.1", patience_ns=5_000 * MS)
-    with client(rig.port) as plc:
+def test_write_of_a_client_that_waited_for_its_answer_is_as_old_as_the_hold_up(patient: ServerRig) -> None:
+    with client(patient.port) as plc:
         ask(plc, PDU)
-        with Stall(rig):
+        with Stall(patient):
             plc.sendall(request(b"\x04\x00\x00\x00\x50"))
             edge_ns = time.monotonic_ns()  # while it waits for the answer to this, a part breaks the beam
         receive(plc)
         ask(plc, PDU)
-    assert rig.sinces[-1] < edge_ns
-    rig.close()
+    assert patient.sinces[-1] < edge_ns
 
 
 def test_write_long_after_a_hold_up_is_no_older_than_its_arrival(rig: ServerRig) -> None:
