@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import signal
 import sys
 import threading
@@ -75,10 +76,12 @@ def run_child(role: str, body: Callable[[ChildContext], int], argv: list[str] | 
     arguments = parser.parse_args(argv)
     row: Row | None = None
     links: dict[str, Link] = {}
+    place = arguments.config.parent
     try:
         config = load_config(arguments.config)
         if arguments.pins is not None:
             arguments.pins.check_station(config, arguments.config)
+        place = config.station.data_dir
         board = Board.attach(config.board_path)
         name = f"camera:{config.camera[arguments.camera].serial}" if role == "camera" else role
         row = board.row(name)
@@ -95,7 +98,10 @@ def run_child(role: str, body: Callable[[ChildContext], int], argv: list[str] | 
         _last_words(row, str(e))
         return EXIT_FAULT
     except Exception as e:  # noqa: BLE001 - top of every child process
-        with contextlib.suppress(BrokenPipeError):
+        if _is_full(e):
+            _last_words(row, f"{role}: the disk of {place} is full ({e}): free some space there.")
+            return EXIT_FAULT
+        with contextlib.suppress(OSError):
             traceback.print_exc()
         _last_words(row, f"{role}: {type(e).__name__}: {e}")
         return EXIT_OTHER
@@ -104,10 +110,21 @@ def run_child(role: str, body: Callable[[ChildContext], int], argv: list[str] | 
             link.close()
 
 
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it, directly or through SQLite's driver (not imported here)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        if type(error).__name__ == "OperationalError" and "disk is full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _last_words(row: Row | None, sentence: str) -> None:
     """On the board for the gate and the console, and as the last line of the log."""
     if row is not None:
         row.report(ProcessState.FAULT, sentence)
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # nobody reads, or no room: the board has it
         sys.stderr.write(f"{sentence}\n")
         sys.stderr.flush()

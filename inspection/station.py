@@ -209,7 +209,8 @@ class Supervisor:
                 say(f"{role} does not answer; it is stopped and started again.")
                 child.kill()
             return True
-        words = child.last_words()
+        # a full disk takes no log: what stands on the board is the same sentence
+        words = child.last_words() or (child.row.text if child.row.state == ProcessState.FAULT else "")
         if code == EXIT_FAULT and not self._again and role not in self._was_ready:
             say(words or f"{role} cannot start; see {child.log.path}.")
             return False
@@ -224,11 +225,13 @@ class Supervisor:
     def _tell_state(self) -> None:
         gate = self._wiring.board.row("gate")
         state = gate.get(GateCounter.STATION_STATE)
+        if not self._again and state in (StationState.READY, StationState.CONTINUOUS_EXECUTION):
+            # everybody: a recorder that will refuse its database is still starting when the gate is ready
+            self._again = len(self._was_ready) == len(self._children)
+            if self._again:
+                self._on_ready()
         if state != self._last_state and state in set(StationState):
             self._last_state = state
-            if not self._again and state in (StationState.READY, StationState.CONTINUOUS_EXECUTION):
-                self._again = True
-                self._on_ready()
             port = gate.get(GateCounter.MODBUS_PORT)
             say(f"state {StationState(state).name.lower()}, Modbus port {port}. {gate.text}".rstrip())
 

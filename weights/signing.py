@@ -157,7 +157,9 @@ def _create_key(key_dir: Path, path: Path) -> None:
     except FileExistsError:
         return  # another process of this station made it at the same moment: theirs is the key
     except OSError as e:
-        raise StationFault(f"Cannot write the station's key {path}: {e.strerror}.") from e
+        raise StationFault(
+            f"Cannot write the station's key {path}: {e.strerror}; free space, or correct its rights."
+        ) from e
 
 
 def _decode_line(text: bytes) -> bytes | None:

@@ -15,6 +15,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -108,6 +109,19 @@ def line_options(arguments: argparse.Namespace) -> LineOptions:
     )
 
 
+def check_console_port(port: int) -> None:
+    """StationFault when the console could not listen: told before the line is built up."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as e:
+            raise StationFault(
+                f"The console cannot listen on 127.0.0.1 port {port} ({e.strerror}): stop what uses it, choose"
+                " another with --port, or do without it with --headless."
+            ) from e
+
+
 def start_console(line: SimulatedLine, interrupted: Interrupted) -> TalkingChild | None:
     """The web console in front of the station; the demo goes on without it when it cannot start."""
     log = line.data_dir / "run" / "log" / "console.log"
@@ -154,6 +168,8 @@ class Interrupted:
 def run(arguments: argparse.Namespace, data_dir: Path, interrupted: Interrupted) -> dict[str, Any] | None:
     """One run from the first file to the report; None when it was interrupted before the belt ran."""
     options = line_options(arguments)
+    if not arguments.headless:
+        check_console_port(arguments.port)
     console: TalkingChild | None = None
     with SimulatedLine(options, data_dir, say) as line:
         try:

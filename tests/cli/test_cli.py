@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -220,3 +221,21 @@ def test_every_command_helps(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
     assert len(done.stdout.splitlines()) > 5
+
+
+def test_a_demo_whose_console_port_is_taken_says_so_before_it_starts() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "station_app.cli", "demo", "--parts", "3", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert f"port {port}" in done.stderr.strip().splitlines()[-1]
+    assert "--port" in done.stderr.strip().splitlines()[-1]

@@ -113,3 +113,22 @@ def test_a_child_refuses_what_was_changed_since_its_supervisor_started(
     assert board.row("recorder").state is not ProcessState.READY
     done = run(path, "recorder", body, Pins.of(load_config(path)))
     assert done.returncode == 0  # the next supervisor takes it
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OSError(28, 'No space left on device')",
+        "__import__('sqlite3').OperationalError('database or disk is full')",
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_no_riddle(
+    station: tuple[Path, StationConfig, Board], error: str
+) -> None:
+    path, config, board = station
+    done = run(path, "recorder", f"(_ for _ in ()).throw({error})", None)
+    assert done.returncode == EXIT_FAULT
+    (sentence,) = done.stderr.strip().splitlines()
+    assert f"the disk of {config.station.data_dir} is full" in sentence
+    assert "free some space" in sentence
+    assert board.row("recorder").text == sentence

@@ -17,6 +17,7 @@ import pytest
 
 from inspection.board import Board, GateCounter
 from inspection.config import load_config
+from inspection.records.database import open_writer
 from inspection.twin.line import free_port
 from inspection.types import StationFault, StationState
 
@@ -320,6 +321,23 @@ def test_what_cannot_work_is_said_in_one_sentence(
     last = err.strip().splitlines()[-1]
     assert words in last
     assert "Traceback" not in err
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, feeds: Path) -> None:
+    path = write_station(tmp_path, free_port())
+    config = load_config(path)
+    engine = open_writer(config.records_db)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    before = config.records_db.read_bytes()
+    process = start(path)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 3
+    last = err.strip().splitlines()[-1]
+    assert str(config.records_db) in last
+    assert "newer version" in last
+    assert config.records_db.read_bytes() == before
 
 
 def test_a_port_in_use_is_named(tmp_path: Path, feeds: Path) -> None:
