@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from inspection.board import Board, GateCounter
+from inspection.board import Board, GateCounter, ProcessState
 from inspection.config import load_config
 from inspection.records.database import open_writer
 from inspection.twin.line import free_port
@@ -221,6 +221,11 @@ def _pid_of(path: Path, role: str) -> int:
 
 def _kill_supervisor_and_hold_the_launcher(path: Path, launcher: subprocess.Popen[str]) -> None:
     board = Board.attach(load_config(path).board_path)
+    until = time.monotonic() + 60  # the recorder may come after the gate; only then the station counts as ready
+    while any(board.row(name).state != ProcessState.READY for name in board.names):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(0.5)  # the supervisor looks every 20 ms
     pids = [board.row(name).pid for name in board.names]
     supervisor = board.row("supervisor").pid
     board.close()
