@@ -122,8 +122,11 @@ class Feeder:
         for slot in range(self._ring.slots):
             self._ring.pixels(slot)[: pictures[0].size] = pictures[slot % len(pictures)].ravel()
 
-    def run(self, seconds: float, *, rate_hz: float | None = None) -> Fed:
-        """Feed for so long; without a rate, as fast as verdicts free the slots."""
+    def run(self, seconds: float, *, rate_hz: float | None = None, pause_s: float = 0.0) -> Fed:
+        """Feed for so long; without a rate, as fast as verdicts free the slots.
+
+        pause_s: sleep so long between two looks for verdicts, instead of waking for each.
+        """
         outcomes: dict[str, int] = {}
         cpu_s, own_s, started_s = self.cpu_s(), time.process_time(), time.monotonic()
         sent = received = 0
@@ -140,12 +143,17 @@ class Feeder:
                 sent += 1
             due_s = 0.5 if rate_hz is None or over else max(0.0, started_s + sent / rate_hz - time.monotonic())
             if self._heard.poll(due_s * 1e3):
-                outcome = self._receive()
-                if outcome is not None:
-                    received += 1
-                    outcomes[outcome] = outcomes.get(outcome, 0) + 1
+                while True:
+                    outcome = self._receive()
+                    if outcome is not None:
+                        received += 1
+                        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+                    if not pause_s or not self._heard.poll(0):
+                        break
             else:
                 assert self._process.poll() is None, "the inspector ended"
+            if pause_s:
+                time.sleep(pause_s)
             now_s = time.monotonic()
         elapsed_s = time.monotonic() - started_s
         assert outcomes.keys() <= {Outcome.PASS.name, Outcome.REJECT.name}, f"not inspected: {outcomes}"

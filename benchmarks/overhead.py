@@ -16,7 +16,8 @@ input converted inside the graph), on the same pictures, with the same number of
 pictures are noise, in which the shipped network finds two to four faint things each: more to decode than a good
 part has. Acquisition, journal and registers belong to other processes and are measured elsewhere. A feeder
 plays cameras and gate for the inspector, on the same cores and at the same time, so `full_fps` pays for it;
-`feeder_cpu_us` says how much.
+`feeder_cpu_us` says how much. It looks for verdicts every 10 ms, as often as keeps the ring from running dry: a
+wake-up for each would measure the feeder.
 
 Rounds alternate because a shared box changes from second to second; a ratio of neighbours cancels that. Where
 other work competes for the cores even that is rough: `cpu_ratio`, CPU time a picture of the bare loop over that
@@ -49,6 +50,7 @@ RATIO_TARGET = 0.95
 CPU_TARGET_US = 100.0
 _SLOTS = 8
 _NULL_SLOTS = 8
+_FEEDER_PAUSE_S = 0.01
 _NULL_PX = 640
 _PICTURES = 8
 
@@ -111,7 +113,7 @@ def measure_ratio(folder: Path, *, seconds: float, rounds: int, threads: int) ->
             first_bare = i % 2 == 0  # neither side always profits from the other's warm caches
             if first_bare:
                 bare_fps.append(bare.run(seconds))
-            fed.append(feeder.run(seconds))
+            fed.append(feeder.run(seconds, pause_s=_FEEDER_PAUSE_S))
             if not first_bare:
                 bare_fps.append(bare.run(seconds))
     split_us = measure_split(config_path, folder / "split.json", pictures, seconds=seconds)

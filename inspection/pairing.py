@@ -169,11 +169,17 @@ class Pairer:
     def _shows(self, item: FrameRef | _Fault, part: PartRef) -> bool:
         return self._window.shows(part, item.encoder_pulses, item.exposure_ns, stamped=_stamped(item))
 
+    def _claimed_by(self, item: FrameRef | _Fault) -> list[_Expected]:
+        """The parts that it claims to show, of all on record."""
+        shows, encoder_pulses, exposure_ns = self._window.shows, item.encoder_pulses, item.exposure_ns
+        stamped = _stamped(item)
+        return [e for e in self._parts if shows(e.part, encoder_pulses, exposure_ns, stamped=stamped)]
+
     def _agrees(self, frame: FrameRef, part: PartRef) -> bool:
         return self._window.agrees_in_time(part, frame.exposure_ns, stamped=frame.stamped)
 
     def _place(self, item: FrameRef | _Fault) -> None:
-        matches = [expected for expected in self._parts if self._shows(item, expected.part)]
+        matches = self._claimed_by(item)
         for expected in matches:
             expected.sights.append(item)
         if not matches:
