@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from tests.contract.code import Bug
 
-COUNTING = "inspection.counting"
 WINDOW = "inspection.window"
 PAIRING = "inspection.pairing"
 
@@ -44,8 +43,10 @@ PAIRING_BUGS = (
     Bug(
         name="pictures are paired by order of arrival",
         module=PAIRING,
-        old="[expected for expected in self._parts if self._shows(item, expected.part)]",
-        new="[e for e in self._parts if e.stage is _Stage.OPEN and item.camera not in e.frames][:1]",
+        old="        matches = self._claimed_by(item)\n",
+        new="        matches = [\n"
+        "            e for e in self._parts if e.stage is _Stage.OPEN and item.camera not in e.frames\n"
+        "        ][:1]\n",
     ),
     Bug(
         name="a picture that shows two parts goes to the first",
@@ -117,9 +118,8 @@ PAIRING_BUGS = (
     ),
     Bug(
         name="encoder distances of pictures do not wrap",
-        module=COUNTING,
-        old="    distance = (later - earlier) % ENCODER_SPAN\n"
-        "    return distance - ENCODER_SPAN if distance >= ENCODER_SPAN // 2 else distance",
-        new="    return later - earlier",
+        module=WINDOW,
+        old="(encoder_pulses - part.encoder_pulses + self.pulses) % ENCODER_SPAN <= 2 * self.pulses",
+        new="abs(encoder_pulses - part.encoder_pulses) <= self.pulses",
     ),
 )
