@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
 from inspection import inspecting, inspector
 from inspection.detectors import openvino
-from inspection.detectors.base import RowDecoder
+from inspection.detectors.base import Finished, RowDecoder
 from inspection.inspecting import Inspector
 from inspection.judging import Judging
 from inspection.link import Link
@@ -32,10 +34,14 @@ STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     "pair": tuple((Pairer, name) for name in ("part", "frame", "close", "expire")),
     "copy": ((CameraSlots, "view"), (Letterbox, "apply")),
     "submit": ((Inspector, "_feed"), (openvino.OpenVinoDetector, "submit")),
-    "engine": (
-        (openvino.OpenVinoDetector, "_look"),
-    ),  # start, wait: not the network, that has threads of its own
-    "collect": ((RowDecoder, "decode"), (Inspector, "_answered"), (Inspector, "_take_answers")),
+    "engine": ((ov.InferRequest, "start_async"),),  # not the network, that has threads of its own
+    "callback": ((Finished, "put"),),
+    "collect": (
+        (RowDecoder, "decode"),
+        (openvino.OpenVinoDetector, "collect"),
+        (Inspector, "_take_answers"),
+        (Inspector, "_result"),
+    ),
     "judge": tuple((Judging, name) for name in ("answered", "part", "frame", "closed", "next_batch")),
     "send": ((Link, "send"), (Inspector, "_judged_message")),
     "release": ((Keeper, "release"),),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The inspector's loop: pictures from the cameras' rings through the engine to a verdict at the gate.
 
-One thread, one epoll loop over the links and an eventfd for the engine's answers; `inspection.judging` decides,
-this file moves. It touches neither disk nor network once it runs. It beats the status board at least every
+One thread, one epoll loop over the links and the engine's answers; `inspection.judging` decides, this file
+moves. It touches neither disk nor network once it runs. It beats the status board at least every
 20 ms, so that an engine that hangs inside a call, or a loop that is stuck, is seen by the gate within 150 ms.
 An engine that does not answer has its parts declared NOT_INSPECTED at once, and if it stays silent the process
 ends (exit code 5): the supervisor brings a fresh one.
@@ -10,12 +10,10 @@ ends (exit code 5): the supervisor brings a fresh one.
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import assert_never
@@ -94,9 +92,6 @@ class Inspector:
         self._faults_in_a_row = 0
         self._failure = ""  # why the process must end
         self._undecodable = 0
-        self._answers: deque[tuple[int, BatchResult]] = deque()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.get_ident()
         self._next_tick_ns = 0
         self._next_counts_ns = 0
         self._busy_from_ns = 0
@@ -105,7 +100,6 @@ class Inspector:
 
     def run(self, stop: threading.Event) -> int:
         """Until `stop` is set (0) or the engine is beyond help (EXIT_ENGINE)."""
-        self._thread = threading.get_ident()
         self._busy_from_ns = _other_threads_ns()
         heard: dict[int, Callable[[], None]] = {
             link.fileno(): partial(self._drain, link)
@@ -116,9 +110,8 @@ class Inspector:
         with select.epoll() as poll:  # `selectors` would cost 10 us a picture
             for fd in heard:
                 poll.register(fd, select.EPOLLIN)
-            # each write is an event of its own, so that nothing has to be read: the answers lie in the deque
-            heard[self._wake_fd] = _wake_up
-            poll.register(self._wake_fd, select.EPOLLIN | select.EPOLLET)
+            heard[self._detector.fileno()] = _wake_up
+            poll.register(self._detector.fileno(), select.EPOLLIN | select.EPOLLET)
             while not stop.is_set() and not self._failure:
                 self._row.beat(now_ns)  # as old as the turn before it: never younger than the loop
                 for fd, _ in poll.poll(_BEAT_S):
@@ -148,11 +141,10 @@ class Inspector:
             self._show(now_ns)
 
     def close(self) -> None:
-        """Release the engine, the rings and the descriptor."""
+        """Release the engine and the rings."""
         self._detector.close()
         for camera in self._cameras:
             camera.close()
-        os.close(self._wake_fd)
 
     # --- messages
 
@@ -239,29 +231,26 @@ class Inspector:
             self._carry_out(self._judging.batch_failed(batch.number, Reason.FRAME_LOST))
             return
         self._in_engine += 1
-        self._detector.submit(views, partial(self._answered, batch.number))
-
-    def _answered(self, number: int, result: BatchResult) -> None:
-        """Runs on whatever thread the engine answers."""
-        self._answers.append((number, result))
-        if threading.get_ident() != self._thread:
-            os.eventfd_write(self._wake_fd, 1)
+        self._detector.submit(batch.number, views)
 
     def _take_answers(self) -> None:
-        while self._answers:
-            number, result = self._answers.popleft()
+        while (result := self._detector.collect()) is not None:
+            now_ns = time.monotonic_ns()
             self._in_engine -= 1
-            if self._overdue.pop(number, None) is None:
-                self._carry_out(self._result(number, result))
+            if self._judging.has_work and not self._failure:
+                self._feed()  # first of all: the engine does not wait for rules and links
+            if self._overdue.pop(result.number, None) is None:
+                self._carry_out(self._result(result, now_ns))
 
-    def _result(self, number: int, result: BatchResult) -> list[Effect]:
+    def _result(self, result: BatchResult, now_ns: int) -> list[Effect]:
+        number = result.number
         if result.fault is not None:
             self._engine_faulted(result.fault)
             return self._judging.batch_failed(number, result.fault.reason)
         self._faults_in_a_row = 0
         frames = self._judging.frames_of(number)
         damaged = [i for i, frame in enumerate(frames) if not self._cameras[frame.camera].holds(frame)]
-        return self._judging.answered(number, result.findings, now_ns=time.monotonic_ns(), damaged=damaged)
+        return self._judging.answered(number, result.findings, now_ns=now_ns, damaged=damaged)
 
     def _engine_faulted(self, fault: EngineFault) -> None:
         self._faults_in_a_row += 1
@@ -341,7 +330,7 @@ class Inspector:
 
 
 def _wake_up() -> None:
-    """What an engine's answer asks of the poll: `turn` does the rest."""
+    """What an engine's answer asks of the poll: `turn` collects it."""
 
 
 def _other_threads_ns() -> int:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 
 PAD_GREY = 114  # what YOLO training pads with
+PICTURE_ERRORS = (ValueError, TypeError, IndexError, ZeroDivisionError, cv2.error)
+"""What numpy, OpenCV and this file raise for an array that is no picture, by its shape, type or emptiness."""
 Corners = tuple[float, float, float, float]
 """x0, y0, x1, y1."""
 

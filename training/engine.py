@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from pathlib import Path
 
 import numpy as np
 
-from inspection.detectors.base import BatchResult, View
+from inspection.detectors.base import View, ask
 from inspection.detectors.openvino import OpenVinoDetector
 from inspection.types import Finding
 from weights.bundle import Bundle
@@ -42,19 +41,10 @@ class Asked:
 
     def find(self, picture: np.ndarray) -> tuple[Finding, ...]:
         """Return the findings of one uint8 picture (h, w) or (h, w, 3), in its own pixels."""
-        answered = threading.Event()
-        answer: list[BatchResult] = []
-
-        def done(result: BatchResult) -> None:
-            answer.append(result)
-            answered.set()
-
-        self._detector.submit([View(camera=0, pixels=picture)], done)
-        if not answered.wait(ANSWER_S):
-            raise TimeoutError(f"the engine did not answer within {ANSWER_S:.0f} s")
-        if answer[0].fault is not None:
-            raise answer[0].fault
-        return answer[0].findings[0]
+        answer = ask(self._detector, View(camera=0, pixels=picture), patience_s=ANSWER_S)
+        if answer.fault is not None:
+            raise answer.fault
+        return answer.findings[0]
 
     def close(self) -> None:
         """Release the engine."""

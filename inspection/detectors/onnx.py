@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """ONNX Runtime: CUDA where its provider is present, else the CPU; real batches where the model's batch is free.
 
-One worker thread runs the session (which releases the GIL); its input memory is allocated once. The input is
-float32, so normalisation happens here, on the worker's thread.
+One worker thread runs the session, which waits for its result but releases the GIL; its input memory is
+allocated once. The input is float32, so normalisation happens here, on the worker's thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -20,15 +20,16 @@ from inspection.detectors.base import (
     BatchResult,
     DetectorInfo,
     EngineFault,
+    Finished,
     Letterboxes,
     RowDecoder,
     View,
 )
 from inspection.pixels import Letterbox, with_channels
-from inspection.types import StationFault
+from inspection.types import Finding, StationFault
 from weights.bundle import Bundle
 
-_Work = tuple[Sequence[View], Callable[[BatchResult], None]]
+_Work = tuple[int, Sequence[View]]
 _RUNTIME_ERRORS = (Fail, InvalidArgument, RuntimeException, RuntimeError, ValueError)
 _WARNING = 3  # onnxruntime's severity: errors only
 
@@ -69,6 +70,7 @@ class OnnxDetector:
             raise StationFault(f"ONNX Runtime cannot run the model of {bundle.path}: {_first_line(e)}.") from e
         provider = self._session.get_providers()[0].removesuffix("ExecutionProvider")
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._finished: Finished[BatchResult] = Finished()
         self._thread = threading.Thread(target=self._run, name="onnx-engine", daemon=True)
         self._thread.start()
         self.info = DetectorInfo(
@@ -100,34 +102,39 @@ class OnnxDetector:
                 raise StationFault(f"The model of bundle {self.info.bundle_sha256[:12]} returns nonsense.")
         return time.monotonic_ns() - started_ns
 
-    def submit(self, batch: Sequence[View], done: Callable[[BatchResult], None]) -> None:
+    def submit(self, number: int, batch: Sequence[View]) -> None:
         """Hand the batch to the worker thread."""
-        self._work.put((batch, done))
+        self._work.put((number, batch))
+
+    def collect(self) -> BatchResult | None:
+        """What the worker thread has answered."""
+        return self._finished.take()
+
+    def fileno(self) -> int:
+        """An event for each answer."""
+        return self._finished.fileno()
 
     def _run(self) -> None:
         """The worker thread: one batch after the other."""
         while (work := self._work.get()) is not None:
-            batch, done = work
+            number, batch = work
             try:
-                result = self._answer(batch)
+                result = BatchResult(number=number, findings=self._look(batch))
             except EngineFault as e:
-                result = BatchResult(fault=e)
+                result = BatchResult(number=number, fault=e)
             except Exception as e:  # noqa: BLE001 - top of a thread: whatever it is, the batch must be answered
-                result = BatchResult(fault=EngineFault(f"ONNX Runtime: {_first_line(e)}"))
-            done(result)
+                result = BatchResult(number=number, fault=EngineFault(f"ONNX Runtime: {_first_line(e)}"))
+            self._finished.put(result)
 
-    def _answer(self, batch: Sequence[View]) -> BatchResult:
+    def _look(self, batch: Sequence[View]) -> tuple[tuple[Finding, ...], ...]:
         boxes = [self._boxes.of(view.pixels) for view in batch]
         for i, (view, box) in enumerate(zip(batch, boxes, strict=True)):
             self._prepare(view, box, self._planes[i])
         tables = self._infer(len(batch))
         if len(tables) != len(batch):
             raise EngineFault(f"ONNX Runtime returned {len(tables)} tables for {len(batch)} pictures")
-        return BatchResult(
-            findings=tuple(
-                self._decoder.decode(rows, box, view)
-                for rows, box, view in zip(tables, boxes, batch, strict=True)
-            )
+        return tuple(
+            self._decoder.decode(rows, box, view) for rows, box, view in zip(tables, boxes, batch, strict=True)
         )
 
     def _prepare(self, view: View, box: Letterbox, planes: np.ndarray) -> None:
@@ -149,6 +156,7 @@ class OnnxDetector:
         """Finish what was submitted and end the worker thread."""
         self._work.put(None)
         self._thread.join()
+        self._finished.close()
 
 
 def _first_line(e: Exception) -> str:

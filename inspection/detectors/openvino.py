@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""OpenVINO on the CPU: one infer request a lane, uint8 input, conversion inside the graph.
+"""OpenVINO on the CPU: one view an infer request, uint8 input, conversion inside the graph.
 
-The THROUGHPUT hint makes as many streams as threads; a request carries one view and lanes run side by side, one
-lane more than there are streams: the next view is there when a stream ends.
+The THROUGHPUT hint makes as many streams as threads; there is one request more than there are streams, so that
+the next view is there when a stream ends.
 On a CPU that equals or beats batches (nothing is gained from sharing weights that lie in cache) and keeps
-each view's latency its own. Per frame there is one copy, into a preallocated tensor.
+each view's latency its own. Per frame there is one copy, into a request's own tensor.
 
-Each lane has a thread that starts its request and waits. OpenVINO's callbacks will not do: its Python binding
-does not call them when an inference fails, so a fault would look like a hang.
+There are no threads of ours: `submit` starts a request, its callback says that it has ended, `collect` decodes.
+OpenVINO's Python binding does not call back when an inference fails (2026.4), so that a fault would look like a
+hang: `collect` asks the requests that run, every few milliseconds, and there the failure is raised.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,27 +27,29 @@ from inspection.detectors.base import (
     BatchResult,
     DetectorInfo,
     EngineFault,
+    Finished,
     Letterboxes,
     RowDecoder,
     View,
 )
-from inspection.pixels import with_channels
-from inspection.types import Finding, StationFault
+from inspection.pixels import PICTURE_ERRORS, Letterbox, with_channels
+from inspection.types import StationFault
 from weights.bundle import Bundle
 from weights.card import Card
 
 _WARM_UP_ROUNDS = 2
 _AHEAD = 1  # a request that waits inside OpenVINO, so that no stream idles until the next picture is brought
+_LOOK_NS = 5_000_000  # between two looks at the requests that run
 
 
-class _Lane:
+class _Request:
     """One infer request with its own input memory."""
 
-    def __init__(self, request: ov.InferRequest, shape: list[int], planar: bool) -> None:
-        self.request = request
+    def __init__(self, infer: ov.InferRequest, shape: list[int], planar: bool) -> None:
+        self.infer = infer
         self.memory = np.zeros(shape, np.uint8)
         self.picture = self.memory[0, 0] if planar else self.memory[0]  # (h, w) or (h, w, 3)
-        request.set_input_tensor(ov.Tensor(self.memory, shared_memory=True))
+        infer.set_input_tensor(ov.Tensor(self.memory, shared_memory=True))
 
 
 class OpenVinoDetector:
@@ -69,18 +71,17 @@ class OpenVinoDetector:
                 bundle, threads=threads, grey=self._planar, requests=requests
             )
             shape = list(self._compiled.input(0).shape)
-            self._lanes = [
-                _Lane(self._compiled.create_infer_request(), shape, self._planar) for _ in range(requests)
+            self._requests = [
+                _Request(self._compiled.create_infer_request(), shape, self._planar) for _ in range(requests)
             ]
         except RuntimeError as e:
             raise StationFault(f"OpenVINO cannot run the model of {bundle.path}: {_last_line(e)}.") from e
-        self._work: queue.SimpleQueue[tuple[View, Callable[[BatchResult], None]] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, args=(lane,), name=f"openvino-lane-{i}", daemon=True)
-            for i, lane in enumerate(self._lanes)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._idle = list(self._requests)
+        self._running: dict[_Request, tuple[int, View, Letterbox]] = {}
+        self._finished: Finished[_Request | BatchResult] = Finished()
+        self._next_look_ns = 0
+        for request in self._requests:
+            request.infer.set_callback(self._finished.put, request)
         self.info = DetectorInfo(
             name=card.name,
             runtime=f"openvino {ov.__version__.split('-')[0]}",
@@ -90,56 +91,92 @@ class OpenVinoDetector:
             floor_score=card.floor_score,
             bundle_sha256=bundle.sha256,
             max_batch=1,
-            parallel=len(self._lanes),
+            parallel=requests,
             threads=threads,
         )
 
     def warm_up(self) -> int:
-        """Infer on every lane; nanoseconds of the last one. StationFault when one fails on an empty picture."""
+        """Infer on every request; nanoseconds of the last. StationFault when one fails on an empty picture."""
         started_ns = 0
-        for lane in self._lanes * _WARM_UP_ROUNDS:
+        for request in self._requests * _WARM_UP_ROUNDS:
             started_ns = time.monotonic_ns()
             try:
-                lane.request.infer()
+                request.infer.infer()
             except RuntimeError as e:
                 raise StationFault(f"OpenVINO fails on an empty picture: {_last_line(e)}.") from e
-            rows = _rows(lane.request)
+            rows = _rows(request.infer)
             if rows.ndim != 2 or not np.isfinite(rows).all():
                 raise StationFault(f"The model of bundle {self.info.bundle_sha256[:12]} returns nonsense.")
         return time.monotonic_ns() - started_ns
 
-    def submit(self, batch: Sequence[View], done: Callable[[BatchResult], None]) -> None:
-        """Hand the one view of the batch to whichever lane is idle."""
+    def submit(self, number: int, batch: Sequence[View]) -> None:
+        """Copy the one view of the batch into an idle request and start it."""
         (view,) = batch
-        self._work.put((view, done))
+        if not self._idle:
+            self._refuse(number, f"the engine was given more than {self.info.parallel} batches at a time")
+            return
+        request = self._idle.pop()
+        try:
+            box = self._boxes.of(view.pixels)
+            box.apply(with_channels(view.pixels, self._channels), request.picture)
+            request.infer.start_async()
+        except (RuntimeError, *PICTURE_ERRORS) as e:
+            self._idle.append(request)
+            self._refuse(number, f"OpenVINO: {_last_line(e)}")
+        else:
+            self._running[request] = number, view, box
 
-    def _run(self, lane: _Lane) -> None:
-        """One lane's thread: it sleeps in `wait`, without the interpreter's lock, while OpenVINO computes."""
-        while (work := self._work.get()) is not None:
-            view, done = work
-            try:
-                result = BatchResult(findings=(self._look(lane, view),))
-            except EngineFault as e:
-                result = BatchResult(fault=e)
-            except Exception as e:  # noqa: BLE001 - top of a thread: whatever it is, the batch must be answered
-                result = BatchResult(fault=EngineFault(f"OpenVINO: {_last_line(e)}"))
-            done(result)
+    def collect(self) -> BatchResult | None:
+        """Decode what a request has found; now and then, look for one that failed."""
+        finished = self._finished.take()
+        if finished is None:
+            self._look_for_failures()
+            finished = self._finished.take()
+        if finished is None or isinstance(finished, BatchResult):
+            return finished
+        number, view, box = self._running.pop(finished)
+        try:
+            return BatchResult(
+                number=number, findings=(self._decoder.decode(_rows(finished.infer), box, view),)
+            )
+        except EngineFault as e:
+            return BatchResult(number=number, fault=e)
+        except RuntimeError as e:
+            return BatchResult(number=number, fault=EngineFault(f"OpenVINO: {_last_line(e)}"))
+        finally:
+            self._idle.append(finished)
 
-    def _look(self, lane: _Lane, view: View) -> tuple[Finding, ...]:
-        box = self._boxes.of(view.pixels)
-        box.apply(with_channels(view.pixels, self._channels), lane.picture)
-        lane.request.start_async()
-        lane.request.wait()
-        return self._decoder.decode(_rows(lane.request), box, view)
+    def fileno(self) -> int:
+        """An event for each request that ends, unless it fails."""
+        return self._finished.fileno()
 
     def close(self) -> None:
-        """Finish what was submitted, end the threads, drop the requests."""
-        for _ in self._threads:
-            self._work.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._lanes.clear()
+        """Wait for the requests that run, then drop them all."""
+        for request in self._running:
+            with contextlib.suppress(RuntimeError):  # it failed, and nobody asks any more
+                request.infer.wait()
+        self._running.clear()
+        self._idle.clear()
+        self._requests.clear()
         self._compiled = None
+        self._finished.close()
+
+    def _look_for_failures(self) -> None:
+        """A request that failed has ended without a word; one that found something has called back before."""
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_look_ns:
+            return
+        self._next_look_ns = now_ns + _LOOK_NS
+        for request in list(self._running):
+            try:
+                request.infer.wait_for(0)
+            except RuntimeError as e:
+                number, _, _ = self._running.pop(request)
+                self._idle.append(request)
+                self._refuse(number, f"OpenVINO: {_last_line(e)}")
+
+    def _refuse(self, number: int, why: str) -> None:
+        self._finished.put_here(BatchResult(number=number, fault=EngineFault(why)))
 
 
 def in_flight(threads: int) -> int:

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inspection.detectors.base import BatchResult, DetectorInfo, EngineFault, RowDecoder, View
+from inspection.detectors.base import BatchResult, DetectorInfo, EngineFault, Finished, RowDecoder, View
 from inspection.pixels import Letterbox
 from inspection.types import Box, Finding, StationFault
 
@@ -103,7 +103,7 @@ def load_script(path: Path) -> Script:
         raise StationFault(f"{path}: {where}: {first['msg']}; correct the script.") from e
 
 
-_Work = tuple[Sequence[View], Callable[[BatchResult], None]]
+_Work = tuple[int, Sequence[View]]
 
 
 class ScriptedDetector:
@@ -128,6 +128,7 @@ class ScriptedDetector:
         self._decoder = RowDecoder(classes=script.classes, floor_score=0.0)
         self._released = threading.Event()
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._finished: Finished[BatchResult] = Finished()
         self._threads = [
             threading.Thread(target=self._run, name=f"scripted-engine-{i}", daemon=True)
             for i in range(0 if self._immediate else script.parallel)
@@ -151,19 +152,26 @@ class ScriptedDetector:
         """Nothing to warm; the delay of every batch."""
         return int(self._script.delay_ms * 1e6)
 
-    def submit(self, batch: Sequence[View], done: Callable[[BatchResult], None]) -> None:
+    def submit(self, number: int, batch: Sequence[View]) -> None:
         """Answer at once, or hand the batch to a thread."""
         if self._immediate:
-            done(self._perform(batch))
+            self._finished.put_here(self._perform(number, batch))
         else:
-            self._work.put((batch, done))
+            self._work.put((number, batch))
+
+    def collect(self) -> BatchResult | None:
+        """What was performed."""
+        return self._finished.take()
+
+    def fileno(self) -> int:
+        """An event for each answer of a thread."""
+        return self._finished.fileno()
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            batch, done = work
-            done(self._perform(batch))
+            self._finished.put(self._perform(*work))
 
-    def _perform(self, batch: Sequence[View]) -> BatchResult:
+    def _perform(self, number: int, batch: Sequence[View]) -> BatchResult:
         steps = [self._answer_for(view) for view in batch]
         delay_ms = self._script.delay_ms + max(step.delay_ms for step in steps)
         if delay_ms:
@@ -171,13 +179,14 @@ class ScriptedDetector:
         if any(step.do == "hang" for step in steps):
             self._released.wait()  # until close()
         if any(step.do == "raise" for step in steps):
-            return BatchResult(fault=EngineFault("the script says: raise"))
+            return BatchResult(number=number, fault=EngineFault("the script says: raise"))
         try:
             return BatchResult(
-                findings=tuple(self._findings(view, step) for view, step in zip(batch, steps, strict=True))
+                number=number,
+                findings=tuple(self._findings(view, step) for view, step in zip(batch, steps, strict=True)),
             )
         except EngineFault as e:
-            return BatchResult(fault=e)
+            return BatchResult(number=number, fault=e)
 
     def _findings(self, view: View, step: Step) -> tuple[Finding, ...]:
         if step.do == "nonsense":  # through the same decoder that guards the real engines
@@ -208,3 +217,4 @@ class ScriptedDetector:
             self._work.put(None)
         for thread in self._threads:
             thread.join()
+        self._finished.close()

@@ -11,6 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 INPUT_PX = 32
 ROWS = 3
+FAILS_AT, SLOW_AT = range(70, 190), 255
+"""Grey levels at which `moody_model` fails, and takes most of a second or more."""
+_SLOW_TRIPS = 1_000_000
 
 
 def bright_spot_model(*, channels: int = 1, free_batch: bool = True, input_px: int = INPUT_PX) -> bytes:
@@ -42,6 +45,75 @@ def bright_spot_model(*, channels: int = 1, free_batch: bool = True, input_px: i
         "bright_spot",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, channels, input_px, input_px])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, ROWS, 6])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def moody_model() -> bytes:
+    """Finds one "dark" thing in a black picture; cannot be run on a grey one; takes its time on a white one.
+
+    For a grey one the rows are reshaped to a shape they do not have, which no engine can see before it runs. It
+    is another one at each level: OpenVINO 2026.4 refuses a shape only once and then goes on with stale rows.
+    For a white one a loop counts to a large number.
+    """
+    rows = np.zeros((1, ROWS, 6), np.float32)
+    rows[0, 0] = [0, 0, INPUT_PX, INPUT_PX, 0.9, 1]
+    count = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["counted", "one_f"], ["counted_on"]),
+        ],
+        "count",
+        [
+            helper.make_tensor_value_info("trip", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("counted", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("counted_on", TensorProto.FLOAT, [1]),
+        ],
+        [numpy_helper.from_array(np.array([1], np.float32), "one_f")],
+    )
+    nodes = [
+        helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Greater", ["mean", "quarter"], ["is_grey_or_white"]),
+        helper.make_node("Greater", ["mean", "three_quarters"], ["is_white"]),
+        helper.make_node("Cast", ["is_grey_or_white"], ["grey_or_white"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["is_white"], ["white"], to=TensorProto.INT64),
+        helper.make_node("Sub", ["grey_or_white", "white"], ["grey"]),
+        helper.make_node("Mul", ["white", "trips"], ["many"]),
+        helper.make_node("Squeeze", ["many"], ["times"]),
+        helper.make_node("Loop", ["times", "yes", "zero_f"], ["counted_to"], body=count),
+        helper.make_node("Min", ["counted_to", "zero_f"], ["nothing"]),
+        helper.make_node("Mul", ["mean", "levels"], ["level"]),
+        helper.make_node("Cast", ["level"], ["as_many"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["grey", "as_many"], ["or_none"]),
+        helper.make_node("Mul", ["or_none", "one_row"], ["too_many"]),
+        helper.make_node("Add", ["true_shape", "too_many"], ["shape"]),
+        helper.make_node("Reshape", ["rows", "shape"], ["reshaped"]),
+        helper.make_node("Add", ["reshaped", "nothing"], ["output0"]),
+    ]
+    numbers = {"one_row": [0, 1, 0], "true_shape": [1, ROWS, 6], "trips": [_SLOW_TRIPS]}
+    weights = [
+        numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
+        numpy_helper.from_array(rows, "rows"),
+        numpy_helper.from_array(np.array([256], np.float32), "levels"),
+        numpy_helper.from_array(np.array([0.25], np.float32), "quarter"),
+        numpy_helper.from_array(np.array([0.75], np.float32), "three_quarters"),
+        numpy_helper.from_array(np.array([0], np.float32), "zero_f"),
+        numpy_helper.from_array(np.array(True), "yes"),
+        *(numpy_helper.from_array(np.array(n, np.int64), name) for name, n in numbers.items()),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "moody",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 1, INPUT_PX, INPUT_PX])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, "rows_found", 6])],
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])

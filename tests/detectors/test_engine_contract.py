@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-import threading
+import select
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inspection.detectors.base import BatchResult, Detector, View
+from inspection.detectors.base import Detector, View, ask
 from inspection.detectors.onnx import OnnxDetector
 from inspection.detectors.openvino import OpenVinoDetector
 from inspection.detectors.scripted import Script, ScriptedDetector, ScriptedFinding, Step
-from tests.bundles.tiny_models import INPUT_PX, bright_spot_model, card_dict
+from inspection.types import Reason
+from tests.bundles.tiny_models import FAILS_AT, INPUT_PX, SLOW_AT, bright_spot_model, card_dict, moody_model
 from weights.bundle import Bundle, load_bundle, write_bundle
 from weights.signing import station_key
 
@@ -74,21 +76,6 @@ def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Detector]:
     made.close()
 
 
-def ask(engine: Detector, *views: View) -> BatchResult:
-    """One batch, waited for."""
-    answers: list[BatchResult] = []
-    answered = threading.Event()
-
-    def done(result: BatchResult) -> None:
-        answers.append(result)
-        answered.set()
-
-    engine.submit(views, done)
-    assert answered.wait(20), "the engine does not answer"
-    assert len(answers) == 1
-    return answers[0]
-
-
 def grey(level: int, *, width_px: int = INPUT_PX, height_px: int = INPUT_PX, **more: int) -> View:
     return View(camera=more.pop("camera", 0), pixels=np.full((height_px, width_px), level, np.uint8), **more)
 
@@ -137,23 +124,24 @@ def test_whole_batches_keep_their_order(engine: Detector) -> None:
 
 def test_as_many_batches_as_it_promises_run_side_by_side_and_each_answers_once(engine: Detector) -> None:
     """Many rounds, since a lost answer is a race."""
-    lock = threading.Lock()
-    open_batches = threading.Semaphore(engine.info.parallel)
-    answers: dict[int, list[float]] = {}
-
-    def done(number: int, result: BatchResult) -> None:
-        assert result.fault is None
-        (findings,) = result.findings
-        with lock:
-            answers.setdefault(number, []).append(max(f.score for f in findings))
-        open_batches.release()
-
     levels = [128 + i % 120 for i in range(300)]
-    for number, level in enumerate(levels):
-        assert open_batches.acquire(timeout=20), f"batch {number} was never answered"
-        engine.submit([grey(level)], lambda result, number=number: done(number, result))
-    for _ in range(engine.info.parallel):
-        assert open_batches.acquire(timeout=20)
+    answers: dict[int, list[float]] = {}
+    submitted = 0
+    give_up_s = time.monotonic() + 20
+    with select.epoll() as poll:
+        poll.register(engine.fileno(), select.EPOLLIN | select.EPOLLET)
+        while len(answers) < len(levels):
+            while submitted < len(levels) and submitted - len(answers) < engine.info.parallel:
+                engine.submit(submitted, [grey(levels[submitted])])
+                submitted += 1
+            while (result := engine.collect()) is not None:
+                assert result.fault is None
+                (findings,) = result.findings
+                answers.setdefault(result.number, []).append(max(f.score for f in findings))
+            assert time.monotonic() < give_up_s, f"of {submitted} batches {len(answers)} were answered"
+            if submitted - len(answers) >= engine.info.parallel:
+                assert poll.poll(20), "an answer has raised no event"
+    assert engine.collect() is None
     assert answers == {i: [pytest.approx(level / 255, abs=2e-3)] for i, level in enumerate(levels)}
 
 
@@ -210,11 +198,102 @@ def test_colour_views_reach_a_three_channel_model_in_all_engines(folder: Path) -
         assert scores["bright"] == pytest.approx(100 / 255, abs=2e-3)
 
 
-def test_a_picture_the_engine_cannot_take_is_a_fault_of_its_batch_only(folder: Path) -> None:
-    for name in ("openvino", "onnx"):
-        made = make_engine(name, folder)
-        bad = View(camera=0, pixels=np.zeros((INPUT_PX, INPUT_PX), np.float64))
-        result = ask(made, bad)
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((INPUT_PX, INPUT_PX), np.float64),
+        np.zeros((INPUT_PX * 2, INPUT_PX), np.int64),
+        np.zeros((0, INPUT_PX), np.uint8),
+        np.zeros(INPUT_PX, np.uint8),
+        np.zeros((2, 2, 2, 2), np.uint8),
+    ],
+    ids=lambda pixels: f"{pixels.dtype}{pixels.shape}",
+)
+def test_a_picture_the_engine_cannot_take_is_a_fault_of_its_batch_only(
+    name: str, pixels: np.ndarray, folder: Path
+) -> None:
+    made = make_engine(name, folder)
+    for _ in range(made.info.parallel + 1):  # it costs no request either
+        result = ask(made, View(camera=0, pixels=pixels))
         assert result.fault is not None
-        assert ask(made, grey(204)).fault is None
-        made.close()
+    assert ask(made, grey(204)).fault is None
+    made.close()
+
+
+def moody_engine(name: str, folder: Path) -> Detector:
+    """An engine with a model that fails, or takes its time, by the picture."""
+    write_bundle(folder / "b", model=moody_model(), card=card_dict(), key=station_key(folder / "keys"))
+    bundle = load_bundle(folder / "b", [folder / "keys"])
+    made = OpenVinoDetector(bundle, threads=2) if name == "openvino" else OnnxDetector(bundle, threads=1)
+    made.warm_up()
+    return made
+
+
+@pytest.fixture(params=["openvino", "onnx"])
+def moody(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Detector]:
+    made = moody_engine(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+def test_an_inference_that_fails_is_a_fault_of_its_batch(moody: Detector) -> None:
+    """A runtime that says nothing of it must not look like an engine that hangs."""
+    for level in FAILS_AT[: 2 * moody.info.parallel]:  # no request is lost by it
+        result = ask(moody, grey(level))
+        assert result.fault is not None
+        assert result.fault.reason is Reason.ENGINE_FAULT
+        assert "reshape" in str(result.fault).lower()
+        assert result.findings == ()
+        (findings,) = ask(moody, grey(0)).findings
+        assert [f.defect_class for f in findings] == ["dark"]
+        assert moody.collect() is None
+
+
+def test_a_failure_costs_no_batch_beside_it(moody: Detector) -> None:
+    faults: dict[int, bool] = {}
+    for first in range(0, 60, moody.info.parallel):
+        wanted = range(first, first + moody.info.parallel)
+        for number in wanted:
+            moody.submit(number, [grey(FAILS_AT[number] if number % 2 else 0)])
+        give_up_s = time.monotonic() + 20
+        while not faults.keys() >= set(wanted):
+            if (result := moody.collect()) is not None:
+                assert result.number not in faults
+                faults[result.number] = result.fault is not None
+            assert time.monotonic() < give_up_s
+    assert faults == {number: number % 2 == 1 for number in faults}
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+def test_an_inference_that_hangs_holds_up_nobody_and_is_not_left_behind(name: str, tmp_path: Path) -> None:
+    made = moody_engine(name, tmp_path)
+    started_s = time.monotonic()
+    made.submit(1, [grey(SLOW_AT)])
+    for number in range(2, made.info.parallel + 1):
+        made.submit(number, [grey(0)])
+    answered: list[int] = []
+    while len(answered) < made.info.parallel - 1:
+        if (result := made.collect()) is not None:
+            assert result.fault is None
+            answered.append(result.number)
+    assert made.collect() is None
+    others_s = time.monotonic() - started_s
+    made.close()
+    whole_s = time.monotonic() - started_s
+    assert whole_s > 0.1, "the model is not slow enough on this box for this test to mean anything"
+    assert others_s < whole_s / 2
+    assert 1 not in answered
+
+
+def test_more_batches_than_promised_are_a_fault_and_block_nobody(folder: Path) -> None:
+    made = make_engine("openvino", folder)
+    promised = made.info.parallel
+    for number in range(promised + 1):
+        made.submit(number, [grey(204)])
+    faults: dict[int, bool] = {}
+    while len(faults) <= promised:
+        if (result := made.collect()) is not None:
+            faults[result.number] = result.fault is not None
+    assert faults == {number: number == promised for number in range(promised + 1)}
+    made.close()
