@@ -43,13 +43,29 @@ _LOOK_NS = 5_000_000  # between two looks at the requests that run
 
 
 class _Request:
-    """One infer request with its own input memory."""
+    """One infer request with its own input memory, and output memory where the model's table has one size."""
 
-    def __init__(self, infer: ov.InferRequest, shape: list[int], planar: bool) -> None:
+    def __init__(self, infer: ov.InferRequest, compiled: ov.CompiledModel, planar: bool) -> None:
+        shape, table = list(compiled.input(0).shape), compiled.output(0)
         self.infer = infer
         self.memory = np.zeros(shape, np.uint8)
         self.picture = self.memory[0, 0] if planar else self.memory[0]  # (h, w) or (h, w, 3)
         infer.set_input_tensor(ov.Tensor(self.memory, shared_memory=True))
+        self._table: np.ndarray | None = None
+        if table.partial_shape.is_static and table.element_type == ov.Type.f32:
+            self._table = np.full(list(table.shape), np.nan, np.float32)
+            infer.set_output_tensor(ov.Tensor(self._table, shared_memory=True))
+
+    def start(self) -> None:
+        """Infer what lies in `picture`."""
+        if self._table is not None:
+            self._table.fill(np.nan)  # rows that were not written are no rows: silence is reject
+        self.infer.start_async()
+
+    def rows(self) -> np.ndarray:
+        """What it found, (N, 6); a window into memory that the next start overwrites."""
+        table = self.infer.get_output_tensor(0).data if self._table is None else self._table
+        return table[0] if table.ndim == 3 else table
 
 
 class OpenVinoDetector:
@@ -70,9 +86,9 @@ class OpenVinoDetector:
             self._compiled: ov.CompiledModel | None = compile_for_cpu(
                 bundle, threads=threads, grey=self._planar, requests=requests
             )
-            shape = list(self._compiled.input(0).shape)
             self._requests = [
-                _Request(self._compiled.create_infer_request(), shape, self._planar) for _ in range(requests)
+                _Request(self._compiled.create_infer_request(), self._compiled, self._planar)
+                for _ in range(requests)
             ]
         except RuntimeError as e:
             raise StationFault(f"OpenVINO cannot run the model of {bundle.path}: {_last_line(e)}.") from e
@@ -104,7 +120,7 @@ class OpenVinoDetector:
                 request.infer.infer()
             except RuntimeError as e:
                 raise StationFault(f"OpenVINO fails on an empty picture: {_last_line(e)}.") from e
-            rows = _rows(request.infer)
+            rows = request.rows()
             if rows.ndim != 2 or not np.isfinite(rows).all():
                 raise StationFault(f"The model of bundle {self.info.bundle_sha256[:12]} returns nonsense.")
         return time.monotonic_ns() - started_ns
@@ -119,7 +135,7 @@ class OpenVinoDetector:
         try:
             box = self._boxes.of(view.pixels)
             box.apply(with_channels(view.pixels, self._channels), request.picture)
-            request.infer.start_async()
+            request.start()
         except (RuntimeError, *PICTURE_ERRORS) as e:
             self._idle.append(request)
             self._refuse(number, f"OpenVINO: {_last_line(e)}")
@@ -136,9 +152,7 @@ class OpenVinoDetector:
             return finished
         number, view, box = self._running.pop(finished)
         try:
-            return BatchResult(
-                number=number, findings=(self._decoder.decode(_rows(finished.infer), box, view),)
-            )
+            return BatchResult(number=number, findings=(self._decoder.decode(finished.rows(), box, view),))
         except EngineFault as e:
             return BatchResult(number=number, fault=e)
         except RuntimeError as e:
@@ -198,11 +212,6 @@ def compile_for_cpu(bundle: Bundle, *, threads: int, grey: bool, requests: int) 
         "INFERENCE_PRECISION_HINT": "f32",
     }
     return core.compile_model(model, "CPU", settings)
-
-
-def _rows(request: ov.InferRequest) -> np.ndarray:
-    rows = request.get_output_tensor(0).data
-    return rows[0] if rows.ndim == 3 else rows
 
 
 def _with_u8_input(model: Any, card: Card, planar: bool) -> Any:

@@ -221,9 +221,11 @@ def test_a_picture_the_engine_cannot_take_is_a_fault_of_its_batch_only(
     made.close()
 
 
-def moody_engine(name: str, folder: Path) -> Detector:
+def moody_engine(name: str, folder: Path, *, fails: bool = True) -> Detector:
     """An engine with a model that fails, or takes its time, by the picture."""
-    write_bundle(folder / "b", model=moody_model(), card=card_dict(), key=station_key(folder / "keys"))
+    write_bundle(
+        folder / "b", model=moody_model(fails=fails), card=card_dict(), key=station_key(folder / "keys")
+    )
     bundle = load_bundle(folder / "b", [folder / "keys"])
     made = OpenVinoDetector(bundle, threads=2) if name == "openvino" else OnnxDetector(bundle, threads=1)
     made.warm_up()
@@ -284,6 +286,22 @@ def test_an_inference_that_hangs_holds_up_nobody_and_is_not_left_behind(name: st
     assert whole_s > 0.1, "the model is not slow enough on this box for this test to mean anything"
     assert others_s < whole_s / 2
     assert 1 not in answered
+
+
+def test_rows_that_were_not_written_are_no_rows(tmp_path: Path) -> None:
+    """The table of the picture before lies in the same memory: an end without a result must not bring it up."""
+    made = moody_engine("openvino", tmp_path, fails=False)
+    assert isinstance(made, OpenVinoDetector)
+    assert ask(made, grey(0)).fault is None
+    made.submit(1, [grey(SLOW_AT)])
+    (request,) = made._running
+    made._finished.put(request)  # the runtime says that it has ended
+    result = made.collect()
+    assert result is not None
+    assert result.fault is not None
+    assert "not finite" in str(result.fault)
+    request.infer.wait()
+    made.close()
 
 
 def test_more_batches_than_promised_are_a_fault_and_block_nobody(folder: Path) -> None:
