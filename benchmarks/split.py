@@ -35,7 +35,7 @@ STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     "copy": ((CameraSlots, "view"), (Letterbox, "apply")),
     "submit": ((Inspector, "_feed"), (openvino.OpenVinoDetector, "submit")),
     "engine": ((ov.InferRequest, "start_async"),),  # not the network, that has threads of its own
-    "callback": ((Finished, "put"),),
+    "callback": ((openvino.OpenVinoDetector, "_ended"), (Finished, "put")),
     "collect": (
         (RowDecoder, "decode"),
         (openvino.OpenVinoDetector, "collect"),

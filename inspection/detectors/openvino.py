@@ -14,6 +14,8 @@ hang: `collect` asks the requests that run, every few milliseconds, and there th
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -96,8 +98,9 @@ class OpenVinoDetector:
         self._running: dict[_Request, tuple[int, View, Letterbox]] = {}
         self._finished: Finished[_Request | BatchResult] = Finished()
         self._next_look_ns = 0
+        self._kept: set[int] = set()  # threads of OpenVINO that keep their Python state
         for request in self._requests:
-            request.infer.set_callback(self._finished.put, request)
+            request.infer.set_callback(self._ended, request)
         self.info = DetectorInfo(
             name=card.name,
             runtime=f"openvino {ov.__version__.split('-')[0]}",
@@ -174,6 +177,17 @@ class OpenVinoDetector:
         self._requests.clear()
         self._compiled = None
         self._finished.close()
+
+    def _ended(self, request: _Request) -> None:
+        """OpenVINO's callback, on a thread of its own.
+
+        The binding makes a Python thread state for each call and drops it after, which costs more than all else
+        here. One reference that is never given back keeps it for the life of the thread.
+        """
+        if threading.get_ident() not in self._kept:
+            self._kept.add(threading.get_ident())
+            ctypes.pythonapi.PyGILState_Ensure()
+        self._finished.put(request)
 
     def _look_for_failures(self) -> None:
         """A request that failed has ended without a word; one that found something has called back before."""
