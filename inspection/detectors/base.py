@@ -155,6 +155,10 @@ class Finished(Generic[T]):
         """The oldest, or None."""
         return self._items.popleft() if self._items else None
 
+    def __contains__(self, item: object) -> bool:
+        """Whether it waits to be taken."""
+        return item in self._items
+
     def fileno(self) -> int:
         """See Detector.fileno."""
         return self._fd

@@ -8,7 +8,9 @@ each view's latency its own. Per frame there is one copy, into a request's own t
 
 There are no threads of ours: `submit` starts a request, its callback says that it has ended, `collect` decodes.
 OpenVINO's Python binding does not call back when an inference fails (2026.4), so that a fault would look like a
-hang: `collect` asks the requests that run, every few milliseconds, and there the failure is raised.
+hang: `collect` asks the requests that run, every few milliseconds, and there the failure is raised. Nor does
+OpenVINO call back for an inference that ends while the thread of the one before is still on its way out of
+the callback; that is seen there too.
 """
 
 from __future__ import annotations
@@ -146,10 +148,10 @@ class OpenVinoDetector:
             self._running[request] = number, view, box
 
     def collect(self) -> BatchResult | None:
-        """Decode what a request has found; now and then, look for one that failed."""
+        """Decode what a request has found; now and then, look for one that ended without a word."""
         finished = self._finished.take()
         if finished is None:
-            self._look_for_failures()
+            self._look_for_the_silent()
             finished = self._finished.take()
         if finished is None or isinstance(finished, BatchResult):
             return finished
@@ -189,15 +191,20 @@ class OpenVinoDetector:
             ctypes.pythonapi.PyGILState_Ensure()
         self._finished.put(request)
 
-    def _look_for_failures(self) -> None:
-        """A request that failed has ended without a word; one that found something has called back before."""
+    def _look_for_the_silent(self) -> None:
+        """Requests that ended without a word: those that failed, and those whose callback was left out.
+
+        A request counts as ended only once its callback has returned, so one that is not in `_finished` by then
+        never will be.
+        """
         now_ns = time.monotonic_ns()
         if now_ns < self._next_look_ns:
             return
         self._next_look_ns = now_ns + _LOOK_NS
         for request in list(self._running):
             try:
-                request.infer.wait_for(0)
+                if request.infer.wait_for(0) and request not in self._finished:
+                    self._finished.put_here(request)
             except RuntimeError as e:
                 number, _, _ = self._running.pop(request)
                 self._idle.append(request)

@@ -315,3 +315,18 @@ def test_more_batches_than_promised_are_a_fault_and_block_nobody(folder: Path) -
             faults[result.number] = result.fault is not None
     assert faults == {number: number == promised for number in range(promised + 1)}
     made.close()
+
+
+def test_an_inference_whose_callback_was_left_out_is_answered_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenVinoDetector, "_ended", lambda *_: None)
+    made = make_engine("openvino", folder)
+    try:
+        for _ in range(5):
+            result = ask(made, View(camera=0, pixels=np.full((INPUT_PX, INPUT_PX), 99, np.uint8)), patience_s=5)
+            assert result.fault is None
+            assert result.findings[0]
+        assert made.collect() is None
+    finally:
+        made.close()
