@@ -47,7 +47,7 @@ _BEAT_S = 0.02
 _TICK_NS = 5 * NS_PER_MS
 _MESSAGES_A_TURN = 64  # bounded, so that a flood on one link starves neither the others nor the heartbeat
 _FAULTS_IN_A_ROW = 5
-_PATIENCE_NS = 1_000 * NS_PER_MS
+_PATIENCE_NS = 3_000 * NS_PER_MS
 """A batch is declared hung, and its parts NOT_INSPECTED, after `hang_ms`; for so long after that the engine may
 still answer (the answer is thrown away) before the process ends. Nothing passes meanwhile that would not pass
 anyhow: the hung batch keeps its place in the engine. It fits into the contract's 10 s for a cold engine.
