@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from datasets.labels import LabelledSet, Picture
 from inspection.twin.renderer import PartRenderer
 from inspection.twin.stamp import STRIP_HEIGHT_PX
 from inspection.types import Finding, StationFault
-from training.coco import Picture, PictureSet, read_picture
 from training.engine import Asked
+from training.pictures import read_picture
 from training.statistics import PartAnswer, Scored, best_scores
 from weights.bundle import Bundle
 
@@ -32,7 +33,7 @@ def _scored(picture: int, findings: Sequence[Finding], index_of: dict[str, int])
     ]
 
 
-def answer_coco(bundle: Bundle, pictures: PictureSet, *, threads: int = 1) -> Answers:
+def answer_coco(bundle: Bundle, pictures: LabelledSet, *, threads: int = 1) -> Answers:
     """Answer a COCO set; templates count as good parts, and only at part level.
 
     Pictures of the same part are one part. Raises StationFault when the set's classes are not the bundle's.
@@ -50,13 +51,13 @@ def answer_coco(bundle: Bundle, pictures: PictureSet, *, threads: int = 1) -> An
     try:
         for number, picture in enumerate((*pictures.pictures, *pictures.templates)):
             findings = asked.find(read_picture(picture.path, bundle.card.input.channels))
-            seen, shown = views.setdefault(picture.part, ([], []))
+            seen, shown = views.setdefault(picture.part_name, ([], []))
             seen.extend(findings)
             shown.append(picture)
             if number < len(pictures.pictures):
                 found.extend(_scored(number, findings, index_of))
                 truth.extend(
-                    Scored(picture=number, class_index=label.class_index, box=label.box)
+                    Scored(picture=number, class_index=index_of[label.class_name], box=label.box)
                     for label in picture.labels
                 )
     finally:

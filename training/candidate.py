@@ -18,14 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.coco import read_coco
 from inspection.twin.renderer import DETECTABILITY_LIMIT, SIZE_RANGE_PX
 from inspection.types import StationFault
 from training.answers import Answers, answer_coco, answer_rendered
-from training.coco import network_pictures, read_coco
 from training.engine import unsigned_bundle
 from training.evaluate import PROTOCOL_IOU, figures
 from training.export import export_onnx
 from training.job import load_training_recipe
+from training.pictures import network_pictures
 from training.rendered import CHOICE_SEEDS, TEST_SEEDS
 from training.statistics import best_f_limit, choose_limits
 from weights.bundle import write_bundle

@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.coco import read_coco
 from inspection.types import StationFault
 from training.answers import Answers, answer_coco, answer_rendered
-from training.coco import read_coco
 from training.statistics import (
     escapes_by_size,
     f_score,

@@ -164,7 +164,8 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     pictures: list[np.ndarray] = []
     if given.data is not None:
-        from training.coco import network_pictures, read_coco
+        from datasets.coco import read_coco
+        from training.pictures import network_pictures
 
         pictures = network_pictures(read_coco(given.data).pictures[:20], given.size, given.channels)
     figures = export_onnx(

@@ -16,15 +16,16 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+from datasets.coco import read_coco
+from datasets.labels import LabelledSet
 from inspection.types import StationFault
-from training.coco import PictureSet, read_coco
 from training.environment import prepare
 from training.job import TrainingRecipe, code_commit, file_sha256, load_training_recipe
 from training.rendered import CHOICE_SEEDS, TRAIN_SEEDS, write_rendered
 from training.yolo_folder import write_folder
 
 
-def _pictures(given: argparse.Namespace, recipe: TrainingRecipe) -> tuple[PictureSet, PictureSet]:
+def _pictures(given: argparse.Namespace, recipe: TrainingRecipe) -> tuple[LabelledSet, LabelledSet]:
     if given.rendered:
         if not recipe.rendered_train:
             raise StationFault(f"recipe {recipe.name} has no rendered_train; give --train and --val COCO files")
@@ -178,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _described(pictures: PictureSet) -> dict[str, object]:
+def _described(pictures: LabelledSet) -> dict[str, object]:
     """What a card says of a set of pictures, and where it lies on this machine."""
     return {
         "source": pictures.source.name,

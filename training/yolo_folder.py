@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from datasets.labels import LabelledSet, Picture
 from inspection.pixels import Letterbox
-from training.coco import Picture, PictureSet, read_picture
+from training.pictures import read_picture
 
 MIN_SIDE_PX = 1.0  # a label thinner than this in the input carries nothing to learn
 
 
-def write_split(pictures: tuple[Picture, ...], folder: Path, *, input_px: int, channels: int) -> None:
+def write_split(
+    pictures: Sequence[Picture], classes: Sequence[str], folder: Path, *, input_px: int, channels: int
+) -> None:
     """Write pictures (PNG, input_px square) and labels (class, centre and size in 0..1) below `folder`."""
+    number_of = {name: index for index, name in enumerate(classes)}
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "labels").mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures):
@@ -40,14 +45,13 @@ def write_split(pictures: tuple[Picture, ...], folder: Path, *, input_px: int, c
             if min(x1 - x0, y1 - y0) >= MIN_SIDE_PX:
                 middle_x, middle_y = (x0 + x1) / 2 / input_px, (y0 + y1) / 2 / input_px
                 extent = (x1 - x0) / input_px, (y1 - y0) / input_px
-                lines.append(
-                    f"{label.class_index} {middle_x:.6f} {middle_y:.6f} {extent[0]:.6f} {extent[1]:.6f}"
-                )
+                number_of_class = number_of[label.class_name]
+                lines.append(f"{number_of_class} {middle_x:.6f} {middle_y:.6f} {extent[0]:.6f} {extent[1]:.6f}")
         (folder / "labels" / f"{name}.txt").write_text("\n".join(lines))
 
 
 def write_folder(
-    train: PictureSet, val: PictureSet, folder: Path, *, input_px: int, channels: int, template_share: float
+    train: LabelledSet, val: LabelledSet, folder: Path, *, input_px: int, channels: int, template_share: float
 ) -> Path:
     """Write both splits and return the data file (JSON is YAML). Complete already: nothing is written.
 
@@ -60,8 +64,8 @@ def write_folder(
         return data
     step = round(1 / template_share) if template_share > 0 else 0
     good = train.templates[::step] if step else ()
-    write_split((*train.pictures, *good), folder / "train", input_px=input_px, channels=channels)
-    write_split(val.pictures, folder / "val", input_px=input_px, channels=channels)
+    write_split((*train.pictures, *good), train.classes, folder / "train", input_px=input_px, channels=channels)
+    write_split(val.pictures, train.classes, folder / "val", input_px=input_px, channels=channels)
     document = {
         "path": str(folder.resolve()),
         "train": "train/images",

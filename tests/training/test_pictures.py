@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.coco import read_coco
 from inspection.types import StationFault
-from training.coco import read_coco
 from training.job import load_training_recipe
 from training.rendered import TEACHABLE, write_rendered
 from training.train import main as train
@@ -47,13 +47,13 @@ def test_good_is_what_is_called_good_or_what_has_no_marks(tmp_path: Path):
     assert [t.good for t in pictures.templates] == [True]
     assert pictures.classes == ("crack", "hole")  # by category id
     label = pictures.pictures[3].labels[0]
-    assert (label.class_index, label.box.x1_px, label.box.y1_px) == (1, 40, 28)
+    assert (label.class_name, label.box.x1_px, label.box.y1_px) == ("hole", 40, 28)
 
 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda d: d.pop("images"), "not a COCO detection file"),
+        (lambda d: d.pop("images"), "not a COCO file"),
         (lambda d: d["annotations"][0].pop("bbox"), r"annotations\[0\]"),
         (lambda d: d["annotations"][0].update(category_id=99), r"annotations\[0\]"),
         (lambda d: d["images"][0].update(file_name="gone.png"), "gone.png"),
