@@ -219,6 +219,16 @@ def evaluate(context: typer.Context) -> None:
     _become("training.evaluate", context.args)
 
 
+@app.command(
+    short_help="Labelled pictures: import, check, snapshot, split, export.",
+    context_settings=_PASS_THROUGH,
+    add_help_option=False,
+)
+def data(context: typer.Context) -> None:
+    """Labelled pictures: import, check, snapshot, split, export (`gatesight data --help` lists them)."""
+    _become("datasets.cli", context.args)
+
+
 @bundle_app.command("show", short_help="Print the card of a bundle.")
 def bundle_show(path: BundleArgument, json: JsonFlag = False) -> None:
     """Print the card of a bundle: what it was trained on, how it did, its licence, its hash."""

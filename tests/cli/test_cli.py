@@ -62,7 +62,7 @@ def stand_in(folder: Path, module: str, source: str) -> None:
 def test_help_names_every_command() -> None:
     done = gatesight(["--help"])
     assert done.returncode == 0
-    for command in ("demo", "run", "console", "doctor", "train", "evaluate", "bundle", "journal"):
+    for command in ("demo", "run", "console", "doctor", "train", "evaluate", "data", "bundle", "journal"):
         assert f"\n  {command} " in done.stdout
     assert "not a safety component" in " ".join(done.stdout.split())
 
@@ -114,6 +114,7 @@ def test_demo_without_options_hands_on_none(tmp_path: Path) -> None:
         (["doctor", "-c", "s.toml"], "inspection.doctor", ["--config", "s.toml"]),
         (["bundle", "trust", "b", "--json"], "weights.bundle", ["trust", "b", "--json"]),
         (["evaluate", "--bundle", "b", "--help"], "training.evaluate", ["--bundle", "b", "--help"]),
+        (["data", "import", "s", "--into", "d"], "datasets.cli", ["import", "s", "--into", "d"]),
         (["bundle", "show", "b", "--json"], "weights.bundle", ["show", "b", "--json"]),
         (["bundle", "verify", "b", "--trusted", "k"], "weights.bundle", ["verify", "b", "--trusted", "k"]),
         (["journal", "verify", "j"], "inspection.journal", ["verify", "j"]),
