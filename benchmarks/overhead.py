@@ -59,7 +59,7 @@ class BareLoop:
     """The engine alone: AsyncInferQueue over preallocated inputs, the callback reads the rows and counts."""
 
     def __init__(self, bundle: Bundle, pictures: np.ndarray, threads: int) -> None:
-        self._compiled = compile_for_cpu(bundle, threads=threads, grey=True, requests=in_flight(threads))
+        self._compiled = compile_for_cpu(bundle, threads=threads, planar=True, requests=in_flight(threads))
         self._queue = ov.AsyncInferQueue(self._compiled, in_flight(threads))
         self._inputs = [ov.Tensor(np.ascontiguousarray(p[None, None])) for p in pictures]
         self.done = self.pictures = 0

@@ -21,7 +21,8 @@ import openvino as ov
 
 from inspection import inspecting, inspector
 from inspection.detectors import openvino
-from inspection.detectors.base import Finished, RowDecoder
+from inspection.detectors.base import Finished
+from inspection.detectors.decode import RowDecoder
 from inspection.inspecting import Inspector
 from inspection.judging import Judging
 from inspection.link import Link

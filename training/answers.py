@@ -50,7 +50,9 @@ def answer_coco(bundle: Bundle, pictures: LabelledSet, *, threads: int = 1) -> A
     views: dict[str, tuple[list[Finding], list[Picture]]] = {}
     try:
         for number, picture in enumerate((*pictures.pictures, *pictures.templates)):
-            findings = asked.find(read_picture(picture.path, bundle.card.input.channels))
+            channels = bundle.card.picture_channels
+            template = None if picture.template is None else read_picture(picture.template, channels)
+            findings = asked.find(read_picture(picture.path, channels), template)
             seen, shown = views.setdefault(picture.part_name, ([], []))
             seen.extend(findings)
             shown.append(picture)

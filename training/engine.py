@@ -36,12 +36,16 @@ class Asked:
     """A detector that waits for its answer. Raises the detector's EngineFault, and TimeoutError after 30 s."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        self._detector = OpenVinoDetector(bundle, threads=threads, grey=bundle.card.input.channels == 1)
+        self._detector = OpenVinoDetector(bundle, threads=threads, grey=bundle.card.picture_channels == 1)
         self._detector.warm_up()
 
-    def find(self, picture: np.ndarray) -> tuple[Finding, ...]:
-        """Return the findings of one uint8 picture (h, w) or (h, w, 3), in its own pixels."""
-        answer = ask(self._detector, View(camera=0, pixels=picture), patience_s=ANSWER_S)
+    def find(self, picture: np.ndarray, reference: np.ndarray | None = None) -> tuple[Finding, ...]:
+        """Return the findings of one uint8 picture (h, w) or (h, w, 3), in its own pixels.
+
+        reference: defect-free picture of the same place, for models that compare.
+        """
+        view = View(camera=0, pixels=picture, reference=reference)
+        answer = ask(self._detector, view, patience_s=ANSWER_S)
         if answer.fault is not None:
             raise answer.fault
         return answer.findings[0]

@@ -3,6 +3,7 @@
 
     model.onnx     the network                      card.json      what it is (weights/card.py)
     recipe.json    suggested limits (optional)      report.json    evaluation in full (optional)
+    reference.png  golden picture that the model compares with (optional)
     manifest.json  {"manifest_version": 1, "files": {NAME: {"sha256": HEX, "size": BYTES}}}
     manifest.sig   signature over the manifest      manifest.pub   the public key that made it
 
@@ -43,11 +44,12 @@ from weights.signing import (
 
 MANIFEST_VERSION = 1
 MODEL_NAME, CARD_NAME, RECIPE_NAME, REPORT_NAME = "model.onnx", "card.json", "recipe.json", "report.json"
+REFERENCE_NAME = "reference.png"
 MANIFEST_NAME, SIGNATURE_NAME, PUBLIC_NAME = "manifest.json", "manifest.sig", "manifest.pub"
 _REQUIRED = frozenset({MODEL_NAME, CARD_NAME})
-_PERMITTED = _REQUIRED | {RECIPE_NAME, REPORT_NAME}
+_PERMITTED = _REQUIRED | {RECIPE_NAME, REPORT_NAME, REFERENCE_NAME}
 _SEAL = frozenset({MANIFEST_NAME, SIGNATURE_NAME, PUBLIC_NAME})
-_MAX_BYTES = {MODEL_NAME: 512 << 20, REPORT_NAME: 16 << 20}
+_MAX_BYTES = {MODEL_NAME: 512 << 20, REPORT_NAME: 16 << 20, REFERENCE_NAME: 32 << 20}
 _MAX_TEXT_BYTES = 1 << 20
 _PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".npy", ".npz")
 TRUSTED_HERE = Path(__file__).parent / "trusted"
@@ -66,6 +68,7 @@ class Bundle:
     recipe: bytes | None
     signed_by: str  # name of the trusted key
     key_fingerprint: str
+    reference: bytes | None = None  # PNG
 
 
 def load_bundle(path: Path, trusted: Sequence[Path]) -> Bundle:
@@ -99,6 +102,7 @@ def load_bundle(path: Path, trusted: Sequence[Path]) -> Bundle:
         model=contents[MODEL_NAME],
         shape=check_onnx(contents[MODEL_NAME], card, str(path / MODEL_NAME)),
         recipe=contents.get(RECIPE_NAME),
+        reference=contents.get(REFERENCE_NAME),
         signed_by=name,
         key_fingerprint=fingerprint(raw_public),
     )
@@ -127,6 +131,7 @@ def write_bundle(
     key: Ed25519PrivateKey,
     recipe: Mapping[str, Any] | bytes | None = None,
     report: Mapping[str, Any] | None = None,
+    reference: bytes | None = None,
 ) -> str:
     """Write and sign a new bundle folder; returns its sha256. The folder appears whole or not at all.
 
@@ -142,6 +147,8 @@ def write_bundle(
         contents[RECIPE_NAME] = recipe if isinstance(recipe, bytes) else _json_bytes(recipe)
     if report is not None:
         contents[REPORT_NAME] = _json_bytes(report)
+    if reference is not None:
+        contents[REFERENCE_NAME] = reference
     files = {n: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for n, data in contents.items()}
     manifest = _json_bytes({"manifest_version": MANIFEST_VERSION, "files": files})
     contents[MANIFEST_NAME] = manifest

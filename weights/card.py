@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from inspection.prepare import Step, takes_reference
 from inspection.types import StationFault
 
 CARD_VERSION = 1
@@ -31,12 +32,16 @@ class CardInput(BaseModel):
 
 
 class CardOutput(BaseModel):
-    """The model's one output; boxes_n6: rows of x0, y0, x1, y1, score, class in input pixels."""
+    """The model's one output, float32, batch first.
+
+    boxes_n6: (n, 6) rows of x0, y0, x1, y1, score, class in input pixels. maps_nchw: (classes, h, w) scores
+    over the whole input. scores_nc: (classes,) scores of the whole picture. All scores lie in 0..1.
+    """
 
     model_config = _Strict
 
     name: str = "output0"
-    kind: Literal["boxes_n6"] = "boxes_n6"
+    kind: Literal["boxes_n6", "maps_nchw", "scores_nc"] = "boxes_n6"
 
 
 class Card(BaseModel):
@@ -51,7 +56,8 @@ class Card(BaseModel):
     licence: str = Field(min_length=1)
     summary: str = ""
     intended_use: str = ""
-    task: Literal["detect"] = "detect"
+    task: Literal["detect", "segment", "classify", "anomaly"] = "detect"
+    prepare: tuple[Step, ...] = ()  # before the letterbox, in order
     input: CardInput
     output: CardOutput = CardOutput()
     classes: list[str] = Field(min_length=1, max_length=1000)  # index = class number of the output
@@ -60,6 +66,17 @@ class Card(BaseModel):
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     detectability: dict[str, Any] = {}
+
+    @property
+    def picture_channels(self) -> Literal[1, 3]:
+        """Channels of the pictures it is asked about; planes made from a reference start from grey."""
+        return 1 if takes_reference(self.prepare) else self.input.channels
+
+    @model_validator(mode="after")
+    def _planes_fit(self) -> Card:
+        if takes_reference(self.prepare) and self.input.channels != 3:
+            raise ValueError("a reference step makes three planes, input.channels must be 3")
+        return self
 
     @field_validator("classes")
     @classmethod

@@ -22,6 +22,40 @@ _ROW_WORDS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What an output kind must look like."""
+
+    words: str
+    remedy: str
+    dimensions: int  # with the batch's
+    classes_at: int | None = None  # dimension that must be the number of classes
+
+    def fits(self, dims: list[int | None], classes: int) -> bool:
+        if self.classes_at is None:  # rows of boxes; a single table may lack the batch dimension
+            return len(dims) in (2, 3) and dims[-1] == _ROW_WORDS
+        return len(dims) == self.dimensions and dims[self.classes_at] == classes
+
+
+_WANTED = {
+    "boxes_n6": _Wanted(
+        words=f"{_ROW_WORDS} words", remedy="export the model end to end (NMS-free)", dimensions=3
+    ),
+    "maps_nchw": _Wanted(
+        words="one map a class (batch, classes, h, w)",
+        remedy="export one map for each class of the card",
+        dimensions=4,
+        classes_at=1,
+    ),
+    "scores_nc": _Wanted(
+        words="one score a class (batch, classes)",
+        remedy="export one score for each class of the card",
+        dimensions=2,
+        classes_at=1,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
     """What the checked graph takes: `fixed_batch` is None where the batch dimension is free."""
 
@@ -32,6 +66,7 @@ class ModelShape:
     width_px: int
     fixed_batch: int | None
     opset: int
+    batched: bool = True  # False: a table of boxes without a batch dimension
 
 
 def check_onnx(data: bytes, card: Card, source: str) -> ModelShape:
@@ -126,16 +161,18 @@ def _check_shapes(model: onnx.ModelProto, card: Card, source: str) -> ModelShape
             f"{source} takes {picture.name!r} {have}, its card says float32 {card.input.name!r} {want}:"
             " card and model do not belong together."
         )
-    rows = _dims(table)
-    if table.name != card.output.name or len(rows) not in (2, 3) or rows[-1] != _ROW_WORDS:
-        raise StationFault(
-            f"{source} gives {table.name!r} {rows}, its card says {card.output.name!r} of {_ROW_WORDS} words: "
-            "export the model end to end (NMS-free)."
-        )
+    out = _dims(table)
+    batch = have[0]
     if table.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise StationFault(f"{source} gives {table.name!r} that is not float32: export it as float32.")
-    batch = have[0]
-    if len(rows) == 2 and batch != 1:
+    wanted = _WANTED[card.output.kind]
+    if table.name != card.output.name or not wanted.fits(out, len(card.classes)):
+        raise StationFault(
+            f"{source} gives {table.name!r} {out}, its card says {card.output.name!r} of {wanted.words}: "
+            f"{wanted.remedy}."
+        )
+    batched = len(out) == wanted.dimensions
+    if not batched and batch != 1:
         raise StationFault(
             f"{source} gives one table for a free batch: export it with batch 1 or with (batch, N, 6)."
         )
@@ -148,6 +185,7 @@ def _check_shapes(model: onnx.ModelProto, card: Card, source: str) -> ModelShape
         width_px=card.input.width_px,
         fixed_batch=batch,
         opset=opset,
+        batched=batched,
     )
 
 

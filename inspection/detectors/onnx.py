@@ -21,11 +21,9 @@ from inspection.detectors.base import (
     DetectorInfo,
     EngineFault,
     Finished,
-    Letterboxes,
-    RowDecoder,
     View,
 )
-from inspection.pixels import Letterbox, with_channels
+from inspection.detectors.decode import Place, Placing, decoder_for
 from inspection.types import Finding, StationFault
 from weights.bundle import Bundle
 
@@ -42,8 +40,9 @@ class OnnxDetector:
         self._scale = np.float32(card.input.scale)
         self._channels = card.input.channels
         self._names = (shape.output_name,), shape.input_name
-        self._decoder = RowDecoder(classes=tuple(card.classes), floor_score=card.floor_score)
-        self._boxes = Letterboxes(card.input.width_px, card.input.height_px)
+        self._batched = shape.batched
+        self._decoder = decoder_for(card)
+        self._placing = Placing(bundle)
         if shape.fixed_batch not in (None, 1):
             raise StationFault(
                 f"{bundle.path} holds a model of a fixed batch of {shape.fixed_batch}: export it with"
@@ -127,30 +126,31 @@ class OnnxDetector:
             self._finished.put(result)
 
     def _look(self, batch: Sequence[View]) -> tuple[tuple[Finding, ...], ...]:
-        boxes = [self._boxes.of(view.pixels) for view in batch]
-        for i, (view, box) in enumerate(zip(batch, boxes, strict=True)):
-            self._prepare(view, box, self._planes[i])
+        places = [self._put(view, self._planes[i]) for i, view in enumerate(batch)]
         tables = self._infer(len(batch))
         if len(tables) != len(batch):
             raise EngineFault(f"ONNX Runtime returned {len(tables)} tables for {len(batch)} pictures")
         return tuple(
-            self._decoder.decode(rows, box, view) for rows, box, view in zip(tables, boxes, batch, strict=True)
+            self._decoder.decode(table, place, view)
+            for table, place, view in zip(tables, places, batch, strict=True)
         )
 
-    def _prepare(self, view: View, box: Letterbox, planes: np.ndarray) -> None:
-        """Letterbox and normalise one view into (c, h, w) float32."""
-        if view.pixels.ndim == 2 or self._channels == 1:
-            picture = box.apply(with_channels(view.pixels, 1), self._grey)
-            np.multiply(picture[None], self._scale, out=planes)  # grey into every channel
+    def _put(self, view: View, planes: np.ndarray) -> Place:
+        """Prepare, letterbox and normalise one view into (c, h, w) float32."""
+        grey = view.pixels.ndim == 2 and not self._placing.makes_planes
+        if grey or self._channels == 1:
+            place = self._placing.put(view, 1, self._grey)
+            np.multiply(self._grey[None], self._scale, out=planes)  # grey into every channel
         else:
-            picture = box.apply(view.pixels, self._colour)
-            np.multiply(picture.transpose(2, 0, 1), self._scale, out=planes)
+            place = self._placing.put(view, 3, self._colour)
+            np.multiply(self._colour.transpose(2, 0, 1), self._scale, out=planes)
+        return place
 
     def _infer(self, size: int) -> np.ndarray:
-        """Rows (size, N, 6) of the first `size` inputs."""
+        """The output for the first `size` inputs, (size, ...)."""
         (output_names, input_name) = self._names
         rows = np.asarray(self._session.run(output_names, {input_name: self._planes[:size]})[0])
-        return rows[None] if rows.ndim == 2 else rows
+        return rows if self._batched else rows[None]
 
     def close(self) -> None:
         """Finish what was submitted and end the worker thread."""

@@ -32,11 +32,10 @@ from inspection.detectors.base import (
     DetectorInfo,
     EngineFault,
     Finished,
-    Letterboxes,
-    RowDecoder,
     View,
 )
-from inspection.pixels import PICTURE_ERRORS, Letterbox, with_channels
+from inspection.detectors.decode import Place, Placing, decoder_for
+from inspection.pixels import PICTURE_ERRORS
 from inspection.types import StationFault
 from weights.bundle import Bundle
 from weights.card import Card
@@ -49,12 +48,15 @@ _LOOK_NS = 5_000_000  # between two looks at the requests that run
 class _Request:
     """One infer request with its own input memory, and output memory where the model's table has one size."""
 
-    def __init__(self, infer: ov.InferRequest, compiled: ov.CompiledModel, planar: bool) -> None:
+    def __init__(
+        self, infer: ov.InferRequest, compiled: ov.CompiledModel, *, planar: bool, batched: bool
+    ) -> None:
         shape, table = list(compiled.input(0).shape), compiled.output(0)
         self.infer = infer
         self.memory = np.zeros(shape, np.uint8)
         self.picture = self.memory[0, 0] if planar else self.memory[0]  # (h, w) or (h, w, 3)
         infer.set_input_tensor(ov.Tensor(self.memory, shared_memory=True))
+        self._batched = batched
         self._table: np.ndarray | None = None
         if table.partial_shape.is_static and table.element_type == ov.Type.f32:
             self._table = np.full(list(table.shape), np.nan, np.float32)
@@ -66,10 +68,10 @@ class _Request:
             self._table.fill(np.nan)  # rows that were not written are no rows: silence is reject
         self.infer.start_async()
 
-    def rows(self) -> np.ndarray:
-        """What it found, (N, 6); a window into memory that the next start overwrites."""
+    def answer(self) -> np.ndarray:
+        """What came out for the one picture; a window into memory that the next start overwrites."""
         table = self.infer.get_output_tensor(0).data if self._table is None else self._table
-        return table[0] if table.ndim == 3 else table
+        return table[0] if self._batched else table
 
 
 class OpenVinoDetector:
@@ -82,22 +84,27 @@ class OpenVinoDetector:
     def __init__(self, bundle: Bundle, *, threads: int, grey: bool = True) -> None:
         card = bundle.card
         requests = in_flight(threads)
-        self._planar = grey or card.input.channels == 1
-        self._channels = 1 if self._planar else 3
-        self._decoder = RowDecoder(classes=tuple(card.classes), floor_score=card.floor_score)
-        self._boxes = Letterboxes(card.input.width_px, card.input.height_px)
+        self._placing = Placing(bundle)
+        planar = card.input.channels == 1 or (grey and not self._placing.makes_planes)
+        self._channels = 1 if planar else 3
+        self._decoder = decoder_for(card)
         try:
             self._compiled: ov.CompiledModel | None = compile_for_cpu(
-                bundle, threads=threads, grey=self._planar, requests=requests
+                bundle, threads=threads, planar=planar, requests=requests
             )
             self._requests = [
-                _Request(self._compiled.create_infer_request(), self._compiled, self._planar)
+                _Request(
+                    self._compiled.create_infer_request(),
+                    self._compiled,
+                    planar=planar,
+                    batched=bundle.shape.batched,
+                )
                 for _ in range(requests)
             ]
         except RuntimeError as e:
             raise StationFault(f"OpenVINO cannot run the model of {bundle.path}: {_last_line(e)}.") from e
         self._idle = list(self._requests)
-        self._running: dict[_Request, tuple[int, View, Letterbox]] = {}
+        self._running: dict[_Request, tuple[int, View, Place]] = {}
         self._finished: Finished[_Request | BatchResult] = Finished()
         self._next_look_ns = 0
         self._kept: set[int] = set()  # threads of OpenVINO that keep their Python state
@@ -125,8 +132,7 @@ class OpenVinoDetector:
                 request.infer.infer()
             except RuntimeError as e:
                 raise StationFault(f"OpenVINO fails on an empty picture: {_last_line(e)}.") from e
-            rows = request.rows()
-            if rows.ndim != 2 or not np.isfinite(rows).all():
+            if not np.isfinite(request.answer()).all():
                 raise StationFault(f"The model of bundle {self.info.bundle_sha256[:12]} returns nonsense.")
         return time.monotonic_ns() - started_ns
 
@@ -138,14 +144,13 @@ class OpenVinoDetector:
             return
         request = self._idle.pop()
         try:
-            box = self._boxes.of(view.pixels)
-            box.apply(with_channels(view.pixels, self._channels), request.picture)
+            place = self._placing.put(view, self._channels, request.picture)
             request.start()
         except (RuntimeError, *PICTURE_ERRORS) as e:
             self._idle.append(request)
             self._refuse(number, f"OpenVINO: {_last_line(e)}")
         else:
-            self._running[request] = number, view, box
+            self._running[request] = number, view, place
 
     def collect(self) -> BatchResult | None:
         """Decode what a request has found; now and then, look for one that ended without a word."""
@@ -155,9 +160,9 @@ class OpenVinoDetector:
             finished = self._finished.take()
         if finished is None or isinstance(finished, BatchResult):
             return finished
-        number, view, box = self._running.pop(finished)
+        number, view, place = self._running.pop(finished)
         try:
-            return BatchResult(number=number, findings=(self._decoder.decode(finished.rows(), box, view),))
+            return BatchResult(number=number, findings=(self._decoder.decode(finished.answer(), place, view),))
         except EngineFault as e:
             return BatchResult(number=number, fault=e)
         except RuntimeError as e:
@@ -219,10 +224,12 @@ def in_flight(threads: int) -> int:
     return threads + _AHEAD
 
 
-def compile_for_cpu(bundle: Bundle, *, threads: int, grey: bool, requests: int) -> ov.CompiledModel:
-    """The bundle's model with a uint8 input, one stream a thread; RuntimeError when it cannot run."""
+def compile_for_cpu(bundle: Bundle, *, threads: int, planar: bool, requests: int) -> ov.CompiledModel:
+    """The bundle's model with a uint8 input, one stream a thread; RuntimeError when it cannot run.
+
+    planar: one grey plane goes in, for every channel of the network.
+    """
     core = ov.Core()
-    planar = grey or bundle.card.input.channels == 1
     model = _with_u8_input(core.read_model(bundle.model), bundle.card, planar)
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",

@@ -26,7 +26,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inspection.detectors.base import BatchResult, DetectorInfo, EngineFault, Finished, RowDecoder, View
+from inspection.detectors.base import BatchResult, DetectorInfo, EngineFault, Finished, View
+from inspection.detectors.decode import RowDecoder
 from inspection.pixels import Letterbox
 from inspection.types import Box, Finding, StationFault
 

@@ -131,7 +131,7 @@ class SimulatedLine:
             self._say(f"Reading the pictures of {options.coco}.")
             photographs = read_coco(options.coco)
             check_pictures(photographs)
-            colour = self.bundle.card.input.channels == 3 and is_colour(photographs)
+            colour = self.bundle.card.picture_channels == 3 and is_colour(photographs)
             source = PhotographSource(photographs, seed=options.seed, colour=colour)
             self.frame = FrameShape(width_px=source.width_px, height_px=source.height_px, colour=colour)
         port = options.modbus_port or free_port()

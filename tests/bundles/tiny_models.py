@@ -134,3 +134,44 @@ def card_dict(*, channels: int = 1, input_px: int = INPUT_PX, **changes: Any) ->
         "floor_score": 0.05,
     }
     return card | changes
+
+
+def difference_model() -> bytes:
+    """maps_nchw: the third plane as it is, one class; what a golden template's network does at its simplest."""
+    size = INPUT_PX
+    nodes = [helper.make_node("Slice", ["images", "from", "to", "axis"], ["output0"])]
+    weights = [
+        numpy_helper.from_array(np.array([value], np.int64), name)
+        for name, value in (("from", 2), ("to", 3), ("axis", 1))
+    ]
+    return _model(nodes, weights, channels=3, out=["batch", 1, size, size])
+
+
+def mean_score_model() -> bytes:
+    """scores_nc: the mean of the normalised picture, and one less that."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Reshape", ["mean", "column"], ["m"]),
+        helper.make_node("Sub", ["one", "m"], ["rest"]),
+        helper.make_node("Concat", ["m", "rest"], ["output0"], axis=1),
+    ]
+    weights = [
+        numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
+        numpy_helper.from_array(np.array([-1, 1], np.int64), "column"),
+        numpy_helper.from_array(np.array([[1.0]], np.float32), "one"),
+    ]
+    return _model(nodes, weights, channels=1, out=["batch", 2])
+
+
+def _model(nodes: list[Any], weights: list[Any], *, channels: int, out: list[Any]) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", channels, INPUT_PX, INPUT_PX])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, out)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

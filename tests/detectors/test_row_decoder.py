@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspection.detectors.base import EngineFault, RowDecoder, View
+from inspection.detectors.base import EngineFault, View
+from inspection.detectors.decode import RowDecoder
 from inspection.pixels import Letterbox
 from inspection.types import Reason
 
