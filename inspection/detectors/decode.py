@@ -163,7 +163,8 @@ class MapDecoder:
             raise EngineFault(
                 f"the engine returned maps of shape {table.shape} for {len(self.classes)} classes"
             )
-        if _checked(table) < self.floor_score:
+        floor = float(np.float32(self.floor_score))  # as precise as the scores
+        if _checked(table) < floor:
             return ()
         per_x, per_y = place.width_px / table.shape[2], place.height_px / table.shape[1]
         (left, top), (width_px, height_px) = place.offset_px, place.inner_px
@@ -172,7 +173,7 @@ class MapDecoder:
         found: list[Finding] = []
         for name, scores in zip(self.classes, table, strict=True):
             inside = np.ascontiguousarray(scores[lines, columns])
-            for score, cells in _regions(inside, self.floor_score):
+            for score, cells in _regions(inside, floor):
                 x0, y0 = (cells[0] + columns.start) * per_x, (cells[1] + lines.start) * per_y
                 x1, y1 = (cells[2] + columns.start) * per_x, (cells[3] + lines.start) * per_y
                 x0, y0, x1, y1 = place.to_source((x0, y0, x1, y1))
@@ -215,12 +216,13 @@ class ScoreDecoder:
                 f"the engine returned scores of shape {table.shape} for {len(self.classes)} classes"
             )
         _checked(table)
+        floor = float(np.float32(self.floor_score))  # as precise as the scores
         height_px, width_px = view.pixels.shape[:2]
         box = Box(x0_px=view.x_px, y0_px=view.y_px, x1_px=view.x_px + width_px, y1_px=view.y_px + height_px)
         found = [
             Finding(defect_class=name, score=min(1.0, score), box=box, camera=view.camera)
             for name, score in zip(self.classes, table.tolist(), strict=True)
-            if score >= self.floor_score
+            if score >= floor
         ]
         return tuple(sorted(found, key=lambda finding: -finding.score))
 

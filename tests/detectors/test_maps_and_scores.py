@@ -43,8 +43,13 @@ def test_what_lies_in_the_padding_is_dropped():
     maps = np.zeros((2, 16, 16), np.float32)
     maps[0, 0:3] = 1.0  # the upper 16 px are padding: 4 cells
     assert MAPS.decode(maps, wide, VIEW) == ()
-    maps[0, 5, 2] = 0.5
-    assert len(MAPS.decode(maps, wide, VIEW)) == 1
+    maps[0, 3:6, 2] = 1.0, 0.5, 0.5  # reaches from the padding into the picture: only the picture counts
+    maps[1, 10, 5] = 0.2  # just at the floor
+    found = MAPS.decode(maps, wide, VIEW)
+    assert [(f.defect_class, round(f.score, 3)) for f in found] == [("a", 0.5), ("b", 0.2)]
+    tall = Letterbox(source_width_px=64, source_height_px=128, width_px=64, height_px=64)
+    found = MAPS.decode(maps.transpose(0, 2, 1).copy(), tall, VIEW)
+    assert [(f.defect_class, round(f.score, 3)) for f in found] == [("a", 0.5), ("b", 0.2)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.2, -0.2])
@@ -71,7 +76,13 @@ def test_a_map_passes_nothing_that_reaches_the_floor(values: list[float]):
     maps[0] = np.array(values, np.float32).reshape(16, 16)
     found = MAPS.decode(maps, SAME, VIEW)
     best = float(maps[0].max())
-    assert max((f.score for f in found), default=None) == (best if best >= 0.2 else None)
+    assert max((f.score for f in found), default=None) == (best if best >= np.float32(0.2) else None)
+
+
+def test_a_score_just_at_the_floor_counts_although_float32_is_coarser():
+    high = np.full((1, 2, 2), 0.7, np.float32)  # a hair below 0.7
+    assert len(MapDecoder(classes=("a",), floor_score=0.7).decode(high, SAME, VIEW)) == 1
+    assert len(ScoreDecoder(classes=("a",), floor_score=0.7).decode(high[0, 0, :1], SAME, VIEW)) == 1
 
 
 def test_a_score_is_a_finding_over_the_whole_picture():
