@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from datasets.labels import Picture
-from inspection.pixels import Letterbox
+from inspection.pixels import PICTURE_ERRORS, Letterbox, with_channels
+from inspection.prepare import Prepared, Step, prepare, takes_reference
 from inspection.types import StationFault
 
 
@@ -23,11 +24,28 @@ def read_picture(path: Path, channels: int) -> np.ndarray:
     return picture if channels == 1 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def network_pictures(pictures: Sequence[Picture], size_px: int, channels: int) -> list[np.ndarray]:
-    """Return pictures as the network sees them: uint8 (size, size[, 3]), letterboxed."""
+def prepared_picture(picture: Picture, channels: int, steps: Sequence[Step] = ()) -> Prepared:
+    """Read a picture, and its template where the steps compare, and prepare it as the station does.
+
+    channels: of the network's input. Raises StationFault naming the picture when a step cannot do its work.
+    """
+    compares = takes_reference(steps)
+    pixels = read_picture(picture.path, 1 if compares else channels)
+    reference = read_picture(picture.template, 1) if compares and picture.template is not None else None
+    try:
+        prepared = prepare(pixels, steps, reference)
+        return Prepared(pixels=with_channels(prepared.pixels, channels), back=prepared.back)
+    except PICTURE_ERRORS as error:
+        raise StationFault(f"{picture.path}: {error}; take the picture out of the set, or mend it") from None
+
+
+def network_pictures(
+    pictures: Sequence[Picture], size_px: int, channels: int, steps: Sequence[Step] = ()
+) -> list[np.ndarray]:
+    """Return pictures as the network sees them: uint8 (size, size[, 3]), prepared and letterboxed."""
     shown = []
     for picture in pictures:
-        pixels = read_picture(picture.path, channels)
+        pixels = prepared_picture(picture, channels, steps).pixels
         height_px, width_px = pixels.shape[:2]
         frame = Letterbox(
             source_width_px=width_px, source_height_px=height_px, width_px=size_px, height_px=size_px
