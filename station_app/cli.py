@@ -211,6 +211,12 @@ def train(context: typer.Context) -> None:
     _become("training.train", context.args)
 
 
+@app.command(short_help="Make a golden-template bundle.", context_settings=_PASS_THROUGH, add_help_option=False)
+def template(context: typer.Context) -> None:
+    """Make a bundle that compares with a reference picture (`gatesight template --help` lists the options)."""
+    _become("training.template", context.args)
+
+
 @app.command(
     short_help="Measure a bundle on parts it never saw.", context_settings=_PASS_THROUGH, add_help_option=False
 )
