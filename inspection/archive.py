@@ -21,7 +21,7 @@ from cameras.pfnc import name_of, to_bgr8, to_mono8
 from cameras.ring import Ring, StaleLease
 from inspection.config import StationConfig
 from inspection.messages import ImageHandOver, SlotsLeft
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 from inspection.records.projection import OUTCOME_NAMES
 from inspection.types import Outcome, Reason
 

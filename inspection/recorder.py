@@ -27,7 +27,7 @@ from inspection.journal_records import JournalCorrupt
 from inspection.journal_retention import read_anchor, removable, retire
 from inspection.messages import ImageHandOver, SlotsLeft
 from inspection.records.database import open_writer
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 from inspection.records.projection import Projection
 from inspection.records.retention import keep_within
 

@@ -20,7 +20,7 @@ from starlette.templating import Jinja2Templates
 
 from inspection.child import EXIT_FAULT
 from inspection.config import StationConfig, load_config
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 from inspection.types import StationFault
 from station_app import shown, words
 from station_app.accounts import ADMIN, Accounts, Patience

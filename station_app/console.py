@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.templating import Jinja2Templates
 
 from inspection.config import StationConfig
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 from station_app.accounts import Accounts, Patience, Session
 from station_app.history import History
 from station_app.live import Live

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from inspection.records.images import PictureAltered
+from inspection.storage.images import PictureAltered
 from station_app import shown
 from station_app.console import console_of, session_of
 from station_app.export import csv_lines

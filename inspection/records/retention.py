@@ -6,7 +6,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, case, delete, func, select, update
 
 from inspection.records import schema as t
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 
 _SHED_FIRST = case((t.images.c.retention == "pass", 0), (t.images.c.retention == "borderline", 1), else_=2)
 _AT_ONCE = 200  # bounded, so that the recorder's heartbeat keeps its pace

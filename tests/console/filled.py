@@ -29,7 +29,7 @@ from inspection.board import (
 from inspection.config import StationConfig, load_config
 from inspection.records import schema as t
 from inspection.records.database import open_writer
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 from inspection.twin.renderer import PartRenderer
 from inspection.types import StationState
 

@@ -29,7 +29,7 @@ from inspection.link import Link, link_pair
 from inspection.messages import ImageHandOver, ViewSeen
 from inspection.records import schema as t
 from inspection.records.database import open_reader, open_writer
-from inspection.records.images import ImageStore
+from inspection.storage.images import ImageStore
 from inspection.types import Box, Epoch, Finding, FrameRef, Ordinal, Outcome, Reason, Seq, StationFault, Verdict
 from tests.contract.code import ROOT
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.contract.code import Bug, source_of
 from tests.records import record_checks as checks
 
-PROJECTION, IMAGES = "inspection.records.projection", "inspection.records.images"
+PROJECTION, IMAGES = "inspection.records.projection", "inspection.storage.images"
 RECORDER, ARCHIVE = "inspection.recorder", "inspection.archive"
 CONFIG, GATE = "inspection.config", "inspection.gate"
 

@@ -11,9 +11,10 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from secrets import token_hex
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
-_TYPES = {"jpg", "png"}
+_WRITTEN_HERE = frozenset({"jpg", "png"})
 
 
 class PictureAltered(Exception):
@@ -21,14 +22,15 @@ class PictureAltered(Exception):
 
 
 class ImageStore:
-    """Files under `<root>/ab/cd/<sha256>.<type>`. One writer (the recorder), any number of readers."""
+    """Files under `<root>/ab/cd/<sha256>.<type>`. Any number of writers and readers."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kinds: frozenset[str] = _WRITTEN_HERE) -> None:
         self._root = root
+        self._kinds = kinds
 
     def path(self, digest: str, kind: str) -> Path:
         """Where a picture lies; ValueError for anything that is not a digest and a known type."""
-        if not _DIGEST.match(digest) or kind not in _TYPES:
+        if not _DIGEST.match(digest) or kind not in self._kinds:
             raise ValueError(f"Not the name of a stored picture: {digest[:80]!r}.{kind[:8]!r}")
         return self._root / digest[:2] / digest[2:4] / f"{digest}.{kind}"
 
@@ -37,9 +39,11 @@ class ImageStore:
         digest = hashlib.sha256(data).hexdigest()
         place = self.path(digest, kind)
         if place.exists():
+            _sync_directory(place.parent)  # whoever put it there may not have come so far yet
             return digest
+        fresh = [folder for folder in (place.parent, place.parent.parent, self._root) if not folder.exists()]
         place.parent.mkdir(parents=True, exist_ok=True)
-        temp = place.with_suffix(f".{os.getpid()}.new")
+        temp = place.with_suffix(f".{token_hex(8)}.new")  # two may store the same bytes at once
         try:
             with temp.open("wb") as f:
                 f.write(data)
@@ -49,7 +53,8 @@ class ImageStore:
         except OSError:
             temp.unlink(missing_ok=True)
             raise
-        _sync_directory(place.parent)
+        for folder in (place.parent, *(made.parent for made in fresh)):
+            _sync_directory(folder)
         return digest
 
     def get(self, digest: str, kind: str) -> bytes | None:
