@@ -21,8 +21,8 @@ from cameras.pfnc import name_of, to_bgr8, to_mono8
 from cameras.ring import Ring, StaleLease
 from inspection.config import StationConfig
 from inspection.messages import ImageHandOver, SlotsLeft
-from inspection.storage.images import ImageStore
 from inspection.records.projection import OUTCOME_NAMES
+from inspection.storage.images import ImageStore
 from inspection.types import Outcome, Reason
 
 _PREVIEW_S = 0.1  # at most ten previews a second and camera: people do not see more

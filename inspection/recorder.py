@@ -27,9 +27,9 @@ from inspection.journal_records import JournalCorrupt
 from inspection.journal_retention import read_anchor, removable, retire
 from inspection.messages import ImageHandOver, SlotsLeft
 from inspection.records.database import open_writer
-from inspection.storage.images import ImageStore
 from inspection.records.projection import Projection
 from inspection.records.retention import keep_within
+from inspection.storage.images import ImageStore
 
 _POLL_S = 0.05
 _BATCH = 200

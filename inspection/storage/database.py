@@ -46,8 +46,8 @@ def upgrade(connection: Connection, migrations: Migrations, *, name: str, remedy
         return
     if present is not None and present not in known:
         raise StationFault(
-            f"{name} was written by a newer version of Gatesight (schema {present}, this one knows {known[-1]}): "
-            f"{remedy}"
+            f"{name} was written by a newer version of Gatesight (schema {present}, this one knows "
+            f"{known[-1]}): {remedy}"
         )
     operations = Operations(context)
     for revision, step in migrations[known.index(present) + 1 if present else 0 :]:

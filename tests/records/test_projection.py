@@ -29,9 +29,9 @@ from inspection.journal_records import (
 from inspection.messages import ViewSeen
 from inspection.records import schema as t
 from inspection.records.database import open_reader, open_writer
-from inspection.storage.images import ImageStore, PictureAltered
 from inspection.records.projection import Projection
 from inspection.records.retention import keep_within
+from inspection.storage.images import ImageStore, PictureAltered
 from inspection.types import Box, Disposition, Finding, Outcome, Reason, StationFault
 
 TRIGGER_UTC_NS = 1_790_000_000_000_000_000
