@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from inspection.counting import encoder_delta
+from inspection.counting import encoder_within
 from inspection.messages import FireTrigger
 from inspection.types import Reason
 
@@ -144,7 +144,7 @@ class FiredShots:
     def _same_place(self, shot: Shot, encoder_pulses: int | None) -> bool:
         if encoder_pulses is None or self._window_pulses is None:
             return True
-        return abs(encoder_delta(encoder_pulses, shot.order.encoder_pulses)) <= self._window_pulses
+        return encoder_within(encoder_pulses, shot.order.encoder_pulses, self._window_pulses)
 
     def _wrap(self) -> None:
         """The camera's 16 bit counter began anew; the open shots expect their ids in the new count."""

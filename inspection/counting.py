@@ -30,6 +30,14 @@ def seq_distance(newer: int, older: int) -> int:
     return (newer - older) % SEQ_COUNT
 
 
+def encoder_within(one: int, other: int, pulses: int) -> bool:
+    """Whether two encoder counts lie at most `pulses` apart, either way round.
+
+    The distance on the 32-bit circle in one expression: this is asked for every part on record.
+    """
+    return (one - other + pulses) % ENCODER_SPAN <= 2 * pulses
+
+
 def encoder_delta(later: int, earlier: int) -> int:
     """Signed distance on the 32-bit encoder, -2**31 <= result < 2**31; negative means backwards."""
     distance = (later - earlier) % ENCODER_SPAN

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from inspection.counting import ENCODER_SPAN
+from inspection.counting import encoder_within
 from inspection.types import PartRef
 
 
@@ -30,8 +30,7 @@ class PairWindow:
             return stamped and self.agrees_in_time(part, exposure_ns, stamped=True)
         if encoder_pulses is None:
             return False
-        # the distance on the 32-bit circle, in one expression: this is asked for every part on record
-        return (encoder_pulses - part.encoder_pulses + self.pulses) % ENCODER_SPAN <= 2 * self.pulses
+        return encoder_within(encoder_pulses, part.encoder_pulses, self.pulses)
 
     def agrees_in_time(self, part: PartRef, exposure_ns: int, *, stamped: bool) -> bool:
         """Whether the clock allows that claim.

@@ -238,8 +238,8 @@ LINE_BUGS = (
     Bug(
         name="the pair window is a whole pitch",
         module=WINDOW,
-        old="(encoder_pulses - part.encoder_pulses + self.pulses) % ENCODER_SPAN <= 2 * self.pulses",
-        new="(encoder_pulses - part.encoder_pulses + 2 * self.pulses) % ENCODER_SPAN <= 4 * self.pulses",
+        old="encoder_within(encoder_pulses, part.encoder_pulses, self.pulses)",
+        new="encoder_within(encoder_pulses, part.encoder_pulses, 2 * self.pulses)",
     ),
     Bug(
         name="a picture without encoder count is taken",

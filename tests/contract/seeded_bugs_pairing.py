@@ -119,7 +119,7 @@ PAIRING_BUGS = (
     Bug(
         name="encoder distances of pictures do not wrap",
         module=WINDOW,
-        old="(encoder_pulses - part.encoder_pulses + self.pulses) % ENCODER_SPAN <= 2 * self.pulses",
+        old="encoder_within(encoder_pulses, part.encoder_pulses, self.pulses)",
         new="abs(encoder_pulses - part.encoder_pulses) <= self.pulses",
     ),
 )
