@@ -159,6 +159,16 @@ class ConsoleTable(_Table):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
 
 
+class PromotionTable(_Table):
+    """[promotion]: what a bundle must show, and who must ask for it, before the station judges by it."""
+
+    people: Literal[1, 2] = 1  # named with --who, and with --second where it is 2
+    escape_upper: Annotated[float, Field(gt=0, le=1)] | None = None  # one-sided 95 % bound on the golden set
+    overkill_more: Annotated[float, Field(ge=0, le=1)] = (
+        0.01  # tolerated beyond the active bundle's, golden set
+    )
+
+
 class StationConfig(_Table):
     """The whole of station.toml, checked. Paths are absolute."""
 
@@ -169,6 +179,7 @@ class StationConfig(_Table):
     camera: Annotated[list[CameraTable], Field(min_length=1, max_length=16)]
     records: RecordsTable = RecordsTable()
     console: ConsoleTable = ConsoleTable()
+    promotion: PromotionTable = PromotionTable()
 
     @model_validator(mode="after")
     def _serials_differ(self) -> StationConfig:
@@ -224,6 +235,11 @@ class StationConfig(_Table):
     def key_dir(self) -> Path:
         """The station's own signing key."""
         return self.station.data_dir / "keys"
+
+    @property
+    def registry_dir(self) -> Path:
+        """Bundles of this station, and the history of which one it judges by (weights/registry.py)."""
+        return self.station.data_dir / "registry"
 
     @property
     def run_dir(self) -> Path:

@@ -235,6 +235,42 @@ def data(context: typer.Context) -> None:
     _become("datasets.cli", context.args)
 
 
+@app.command(
+    short_help="The station's registry of bundles: list, add.",
+    context_settings=_PASS_THROUGH,
+    add_help_option=False,
+)
+def models(context: typer.Context) -> None:
+    """The station's registry of bundles: every bundle, its state, and who did what when and why; add one."""
+    _become("weights.models", context.args)
+
+
+@app.command(
+    short_help="Let a bundle judge beside the active one.",
+    context_settings=_PASS_THROUGH,
+    add_help_option=False,
+)
+def shadow(context: typer.Context) -> None:
+    """Let a bundle judge live parts beside the active one, without any power over the gate."""
+    _become("weights.models", ["shadow", *context.args])
+
+
+@app.command(
+    short_help="Make a bundle the active one, if the rule allows.",
+    context_settings=_PASS_THROUGH,
+    add_help_option=False,
+)
+def promote(context: typer.Context) -> None:
+    """Make a bundle the one that the station judges by: the rule allows it, and a named person asks for it."""
+    _become("weights.models", ["promote", *context.args])
+
+
+@app.command(short_help="Back to the bundle before.", context_settings=_PASS_THROUGH, add_help_option=False)
+def rollback(context: typer.Context) -> None:
+    """Take the active bundle back; the one before it judges again within seconds."""
+    _become("weights.models", ["rollback", *context.args])
+
+
 @bundle_app.command("show", short_help="Print the card of a bundle.")
 def bundle_show(path: BundleArgument, json: JsonFlag = False) -> None:
     """Print the card of a bundle: what it was trained on, how it did, its licence, its hash."""
