@@ -153,6 +153,12 @@ def history(home: DatasetHome, name: str) -> list[LabelRecord]:
         return _records(connection, None, [one.id]).get(one.id, [])
 
 
+def all_records(connection: Connection, picture_ids: Collection[int]) -> dict[int, list[LabelRecord]]:
+    """Every record about these pictures, oldest first, also those that count no more."""
+    few = list(picture_ids) if len(picture_ids) <= _FEW else None
+    return _records(connection, None, few)
+
+
 def one_picture(connection: Connection, name: str) -> Believed:
     """What counts about one picture; StationFault when the home has none of that name."""
     found = believed(connection, names=[name])

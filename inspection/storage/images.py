@@ -41,20 +41,7 @@ class ImageStore:
         if place.exists():
             _sync_directory(place.parent)  # whoever put it there may not have come so far yet
             return digest
-        fresh = [folder for folder in (place.parent, place.parent.parent, self._root) if not folder.exists()]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temp = place.with_suffix(f".{token_hex(8)}.new")  # two may store the same bytes at once
-        try:
-            with temp.open("wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-            temp.rename(place)
-        except OSError:
-            temp.unlink(missing_ok=True)
-            raise
-        for folder in (place.parent, *(made.parent for made in fresh)):
-            _sync_directory(folder)
+        write_durably(place, data)
         return digest
 
     def get(self, digest: str, kind: str) -> bytes | None:
@@ -85,6 +72,24 @@ class ImageStore:
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
+
+
+def write_durably(place: Path, data: bytes) -> None:
+    """A whole file under its name, on the disk for good, or OSError and nothing half-written."""
+    fresh = [folder for folder in (place.parent, *place.parent.parents) if not folder.exists()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temp = place.with_suffix(f".{token_hex(8)}.new")  # two may write the same file at once
+    try:
+        with temp.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        temp.rename(place)
+    except OSError:
+        temp.unlink(missing_ok=True)
+        raise
+    for folder in (place.parent, *(made.parent for made in fresh)):
+        _sync_directory(folder)
 
 
 def _sync_directory(folder: Path) -> None:

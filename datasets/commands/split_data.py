@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`gatesight data split DATASET`: give labelled pictures their sides; what belongs together stays together."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets.commands.snapshot_data import shortened, user_name
+from datasets.splits import LEVELS, Plan
+from datasets.splitting import split_home
+from datasets.store import open_home
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """DATASET, --by, --train, --val, --test, --seed, --who, --note."""
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="dataset home")
+    parser.add_argument(
+        "--by", choices=("auto", *LEVELS), help="what stays together; auto: the coarsest that a picture names"
+    )
+    for side, share in Plan().shares.items():
+        parser.add_argument(f"--{side}", type=float, metavar="SHARE", help=f"share of {side} ({share:g})")
+    parser.add_argument("--seed", type=int, help="another seed gives another split (0)")
+    parser.add_argument("--who", metavar="NAME", help="who splits; default: the user's name")
+    parser.add_argument("--note", metavar="WHY", default="split for training", help="why")
+
+
+def run(args: argparse.Namespace) -> Mapping[str, Any]:
+    """Split, and keep the sides. Without any option of a plan, the plan of the last time stays."""
+    given = {
+        name: value
+        for name in ("by", "train", "val", "test", "seed")
+        if (value := getattr(args, name)) is not None
+    }
+    with open_home(args.dataset) as home:
+        plan, done = split_home(
+            home, who=args.who or user_name(), why=args.note, plan=Plan(**given) if given else None
+        )
+    counts = done.counts()
+    text = ", ".join(f"{count} {side}" for side, count in counts.items())
+    return {
+        "said": "\n".join([f"{text}; split by {plan.by}, seed {plan.seed}.", *shortened(done.sentences)]),
+        "plan": plan.to_plain(),
+        "counts": counts,
+        "groups": len(set(done.groups.values())),
+        "sides": done.sides,
+        "sentences": list(done.sentences),
+    }
