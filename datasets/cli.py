@@ -21,6 +21,8 @@ EXIT_FAULT_FOUND = 1
 EXIT_REFUSED = 3
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "snapshot": ("datasets.commands.snapshot_data", "fix what a training is given, and compare with before"),
+    "split": ("datasets.commands.split_data", "give labelled pictures their sides: train, val, test"),
     "import": ("datasets.commands.import_data", "take in labelled pictures from a folder, file or archive"),
     "export": ("datasets.commands.export_data", "write pictures and labels in an interchange format"),
 }

@@ -112,7 +112,7 @@ class Diff:
 
 
 def diff(home: DatasetHome, before: str, after: str) -> Diff:
-    """What changed between two snapshots (ids or their beginnings), from the older to the newer; verified first."""
+    """What changed between two snapshots (ids, or how they begin), from the older to the newer; verified."""
     first, second = sorted((find_in(home, before), find_in(home, after)), key=lambda one: one.act_id)
     contents = load(home, first.id), load(home, second.id)
     old, new = ({p["name"]: p for p in content["pictures"]} for content in contents)

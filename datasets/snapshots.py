@@ -178,7 +178,7 @@ def load(home: DatasetHome, prefix: str) -> dict[str, Any]:
         data = path.read_bytes()
     except OSError as error:
         raise StationFault(
-            f"Snapshot {number[:16]} cannot be read ({error.strerror}): take {path} back."
+            f"Snapshot {number[:16]} cannot be read ({error.strerror}): take {path} back from a backup."
         ) from error
     if hashlib.sha256(data).hexdigest() != number:
         raise StationFault(

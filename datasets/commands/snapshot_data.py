@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`gatesight data snapshot DATASET`: fix what a training is given; list what was fixed; say what changed since."""
+"""`gatesight data snapshot DATASET`: fix what a training is given, and say what changed since."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from datasets.diffs import diff
 from datasets.snapshots import listed, take
-from datasets.store import open_home
+from datasets.store import DatasetHome, open_home
 from inspection.types import StationFault
 
 _SAID = 12  # sentences that people are shown; programs get all
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
             changes = diff(home, *args.diff)
             return {"said": changes.text(), **changes.to_plain()}
         if args.list:
-            return _list(args)
+            return _list(home)
         taken = take(home, who=args.who or user_name(), why=args.note)
     counts = ", ".join(f"{count} {side}" for side, count in taken.counts.items())
     is_new = "" if taken.new else " (nothing has changed since it was taken)"
@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
     }
 
 
-def _list(args: argparse.Namespace) -> Mapping[str, Any]:
-    with open_home(args.dataset) as home:
-        present = listed(home)
-    plain = [{"snapshot": one.id, "when": _when(one.utc_ns), "who": one.who, "why": one.why} for one in present]
+def _list(home: DatasetHome) -> Mapping[str, Any]:
+    plain = [
+        {"snapshot": one.id, "when": _when(one.utc_ns), "who": one.who, "why": one.why} for one in listed(home)
+    ]
     lines = [f"{one['snapshot'][:16]}  {one['when']}  {one['who']}: {one['why']}" for one in plain]
     return {"said": "\n".join(lines) or "There is no snapshot yet.", "snapshots": plain}
 

@@ -23,12 +23,6 @@ from inspection.types import StationFault
 from tests.datasets.homes import WHO, WHY, box, labelled_set, picture
 
 
-@pytest.fixture
-def home(tmp_path: Path):
-    with open_home(tmp_path / "home", create=True) as home:
-        yield home
-
-
 def test_what_goes_in_comes_out(home: DatasetHome, tmp_path: Path) -> None:
     mask = np.zeros((8, 8), bool)
     mask[2:5, 3] = True
