@@ -1,19 +1,54 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Show pictures to a bundle and keep its answers beside the truth: labelled COCO sets, and rendered parts."""
+"""Show pictures to a bundle and keep its answers beside the truth: labelled sets, and rendered parts.
+
+Both become `Question`s: a picture that can be read when its turn comes, and what is true of it. Findings come from
+the station's own detector and decoder; the raw table behind them gives picture scores and pixel maps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from datasets.labels import LabelledSet, Picture
+import numpy as np
+
+from datasets.labels import GOOD_CLASSES, Label, LabelledSet
 from inspection.twin.renderer import PartRenderer
 from inspection.twin.stamp import STRIP_HEIGHT_PX
 from inspection.types import Finding, StationFault
-from training.engine import Asked
+from training.engine import Asked, Look
 from training.pictures import read_picture
-from training.statistics import PartAnswer, Scored, best_scores
+from training.pixel_level import PixelJudge
+from training.statistics import PartAnswer, Scored
+from training.trivial import statistics_of
 from weights.bundle import Bundle
+
+ANOMALY = "anomaly"
+"""The one class of a good-only bundle: it answers any class of defect."""
+Spoil = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One picture to be asked about. `read(channels)`: the picture and its defect-free reference, uint8."""
+
+    name: str
+    part: str
+    good: bool
+    read: Callable[[int], tuple[np.ndarray, np.ndarray | None]]
+    labels: tuple[Label, ...] = ()
+    image_class: str | None = None
+    labelled: bool = True  # counts in mAP and pixel figures; templates do not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One question and its answer. `score`: the highest raw score, not cut off at any floor."""
+
+    question: Question
+    findings: tuple[Finding, ...]
+    score: float
+    trivial: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,56 +59,80 @@ class Answers:
     found: tuple[Scored, ...] = ()
     truth: tuple[Scored, ...] = ()
     pictures: int = 0
+    classes: tuple[str, ...] = ()  # what class indexes mean
+    shown: tuple[Shown, ...] = ()
+    pixels: PixelJudge | None = None
 
 
-def _scored(picture: int, findings: Sequence[Finding], index_of: dict[str, int]) -> list[Scored]:
-    return [
-        Scored(picture=picture, class_index=index_of[f.defect_class], box=f.box, score=f.score)
-        for f in findings
-    ]
+def questions_of(pictures: LabelledSet) -> list[Question]:
+    """Every picture of a set, and its templates as good parts of their own."""
+    questions = []
+    for number, picture in enumerate((*pictures.pictures, *pictures.templates)):
+
+        def read(channels: int, path=picture.path, template=picture.template):  # noqa: ANN001, ANN202
+            pixels = read_picture(path, channels)
+            return pixels, None if template is None else read_picture(template, channels)
+
+        questions.append(
+            Question(
+                name=picture.name,
+                part=picture.part_name,
+                good=picture.good,
+                read=read,
+                labels=picture.labels,
+                image_class=picture.image_class,
+                labelled=number < len(pictures.pictures),
+            )
+        )
+    return questions
 
 
-def answer_coco(bundle: Bundle, pictures: LabelledSet, *, threads: int = 1) -> Answers:
-    """Answer a COCO set; templates count as good parts, and only at part level.
+def questions_drawn(
+    seeds: Iterable[int], *, parts: int, views: int, defective_share: float = 0.2
+) -> list[Question]:
+    """`parts` rendered parts of each seed, all views."""
+    questions = []
+    for seed in seeds:
+        renderer = PartRenderer(seed=seed, views=views, defective_share=defective_share)
+        for part_no in range(parts):
+            truth = renderer.truth(part_no)
+            for view in range(views):
+                marks = tuple(
+                    Label(class_name=d.kind, box=d.box, detectability=d.detectability)
+                    for d in truth.defects
+                    if d.view == view
+                )
 
-    Pictures of the same part are one part. Raises StationFault when the set's classes are not the bundle's.
+                def read(channels: int, renderer=renderer, part_no=part_no, view=view):  # noqa: ANN001, ANN202
+                    del channels  # drawn in grey, as the simulated camera gives it
+                    return renderer.render(part_no, view)[:-STRIP_HEIGHT_PX], None
+
+                questions.append(
+                    Question(
+                        name=f"seed {seed} part {part_no} view {view}",
+                        part=f"seed {seed} part {part_no}",
+                        good=not marks,
+                        read=read,
+                        labels=marks,
+                    )
+                )
+    return questions
+
+
+def answer_coco(bundle: Bundle, pictures: LabelledSet, *, threads: int = 1, spoil: Spoil | None = None) -> Answers:
+    """Answer a labelled set; templates count as good parts, and only at part level.
+
+    Pictures of the same part are one part. Raises StationFault when the set has labels of classes that the bundle
+    does not know (a good-only bundle answers any).
     """
-    if set(pictures.classes) != set(bundle.card.classes):
+    used = {label.class_name for picture in pictures.pictures for label in picture.labels}
+    known = set(bundle.card.classes)
+    if not is_good_only(bundle) and used - known:
         raise StationFault(
             f"{pictures.source} teaches {', '.join(pictures.classes)}, the bundle knows "
             f"{', '.join(bundle.card.classes)}; evaluate on a set with the same classes"
         )
-    index_of = {name: index for index, name in enumerate(pictures.classes)}
-    asked = Asked(bundle, threads=threads)
-    found: list[Scored] = []
-    truth: list[Scored] = []
-    views: dict[str, tuple[list[Finding], list[Picture]]] = {}
-    try:
-        for number, picture in enumerate((*pictures.pictures, *pictures.templates)):
-            channels = bundle.card.picture_channels
-            template = None if picture.template is None else read_picture(picture.template, channels)
-            findings = asked.find(read_picture(picture.path, channels), template)
-            seen, shown = views.setdefault(picture.part_name, ([], []))
-            seen.extend(findings)
-            shown.append(picture)
-            if number < len(pictures.pictures):
-                found.extend(_scored(number, findings, index_of))
-                truth.extend(
-                    Scored(picture=number, class_index=index_of[label.class_name], box=label.box)
-                    for label in picture.labels
-                )
-    finally:
-        asked.close()
-    parts = tuple(
-        PartAnswer(
-            defective=not all(picture.good for picture in shown),
-            counted=True,
-            best=best_scores(seen),
-            size_px=max((label.box.size_px for picture in shown for label in picture.labels), default=0.0),
-        )
-        for seen, shown in views.values()
-    )
-    return Answers(parts=parts, found=tuple(found), truth=tuple(truth), pictures=len(pictures.pictures))
+    return answer(bundle, questions_of(pictures), threads=threads, spoil=spoil)
 
 
 def answer_rendered(
@@ -87,40 +146,108 @@ def answer_rendered(
     threads: int = 1,
 ) -> Answers:
     """Answer `parts` rendered parts of each seed, all views. `limit`: detectability that counts."""
-    kinds = list(bundle.card.classes)
-    index_of = {name: index for index, name in enumerate(kinds)}
+    drawn = questions_drawn(seeds, parts=parts, views=views, defective_share=defective_share)
+    return answer(bundle, drawn, threads=threads, limit=limit)
+
+
+def is_good_only(bundle: Bundle) -> bool:
+    """Whether the bundle learnt from good parts alone, so that its class answers any defect."""
+    return bundle.card.task == "anomaly"
+
+
+def answer(
+    bundle: Bundle,
+    questions: Sequence[Question],
+    *,
+    threads: int = 1,
+    limit: float | None = None,
+    spoil: Spoil | None = None,
+) -> Answers:
+    """Ask the bundle every question, in order. limit: detectability that counts; None: the card's."""
+    if limit is None:
+        limit = float(bundle.card.detectability.get("limit", 0.0))
+    classes = tuple(bundle.card.classes)
+    channels = bundle.card.picture_channels
+    judge = PixelJudge.of(bundle.card, questions)
+    views: dict[str, list[int]] = {}
+    shown: list[Shown] = []
     asked = Asked(bundle, threads=threads)
-    answers: list[PartAnswer] = []
-    found: list[Scored] = []
-    truths: list[Scored] = []
-    picture = 0
     try:
-        for seed in seeds:
-            renderer = PartRenderer(seed=seed, views=views, defective_share=defective_share)
-            for part_no in range(parts):
-                truth = renderer.truth(part_no)
-                seen: list[Finding] = []
-                for view in range(views):
-                    findings = asked.find(renderer.render(part_no, view)[:-STRIP_HEIGHT_PX])
-                    seen.extend(findings)
-                    found.extend(_scored(picture, findings, index_of))
-                    truths.extend(
-                        Scored(picture=picture, class_index=index_of[d.kind], box=d.box)
-                        for d in truth.defects
-                        if d.view == view
-                    )
-                    picture += 1
-                clearest = max(truth.defects, key=lambda d: d.detectability, default=None)
-                answers.append(
-                    PartAnswer(
-                        defective=truth.defective,
-                        counted=clearest is not None and clearest.detectability >= limit,
-                        best=best_scores(seen),
-                        size_px=clearest.size_px if clearest else 0.0,
-                        detectability=clearest.detectability if clearest else 0.0,
-                        kind=clearest.kind if clearest else "",
-                    )
+        for question in questions:
+            picture, reference = question.read(channels)
+            look = asked.look(picture if spoil is None else spoil(picture), reference)
+            cameras = views.setdefault(question.part, [])
+            findings = tuple(replace(f, camera=len(cameras)) for f in look.findings)
+            cameras.append(len(shown))
+            shown.append(
+                Shown(
+                    question=question,
+                    findings=findings,
+                    score=picture_score(look, bundle),
+                    trivial=statistics_of(picture) if spoil is None else {},
                 )
+            )
+            if judge is not None and spoil is None:
+                judge.add(look, question, picture.shape[:2])
     finally:
         asked.close()
-    return Answers(parts=tuple(answers), found=tuple(found), truth=tuple(truths), pictures=picture)
+    parts = tuple(_part(name, [shown[i] for i in numbers], tuple(numbers), limit) for name, numbers in views.items())
+    found, truth, labelled = _scored(shown, classes, good_only=is_good_only(bundle))
+    return Answers(
+        parts=parts,
+        found=tuple(found),
+        truth=tuple(truth),
+        pictures=labelled,
+        classes=classes,
+        shown=tuple(shown),
+        pixels=judge,
+    )
+
+
+def picture_score(look: Look, bundle: Bundle) -> float:
+    """The highest raw score of any class of defect."""
+    defects = [i for i, name in enumerate(bundle.card.classes) if name not in GOOD_CLASSES]
+    return look.best(defects)
+
+
+def _part(name: str, shown: Sequence[Shown], numbers: tuple[int, ...], limit: float) -> PartAnswer:
+    labels = [label for item in shown for label in item.question.labels]
+    clearest = max(labels, key=lambda mark: (mark.detectability or 0.0, mark.box.size_px), default=None)
+    told = [item.question.image_class for item in shown if item.question.image_class and not item.question.good]
+    known = [mark.detectability for mark in labels if mark.detectability is not None]
+    kinds = {label.class_name for label in labels} or set(told)
+    return PartAnswer(
+        name=name,
+        defective=not all(item.question.good for item in shown),
+        counted=not known or max(known) >= limit,
+        views=tuple(item.findings for item in shown),
+        kinds=tuple(sorted(kinds)),
+        kind=clearest.class_name if clearest else (told[0] if told else ""),
+        size_px=clearest.box.size_px if clearest else 0.0,
+        detectability=(clearest.detectability or 0.0) if clearest else 0.0,
+        shown=numbers,
+    )
+
+
+def _scored(
+    shown: Sequence[Shown], classes: Sequence[str], *, good_only: bool
+) -> tuple[list[Scored], list[Scored], int]:
+    """Findings and truths by labelled picture; for a good-only bundle every truth is of its one class."""
+    index_of = {name: index for index, name in enumerate(classes)}
+    found: list[Scored] = []
+    truth: list[Scored] = []
+    number = 0
+    for item in shown:
+        if not item.question.labelled:
+            continue
+        found += [
+            Scored(picture=number, class_index=index_of[f.defect_class], box=f.box, score=f.score)
+            for f in item.findings
+            if f.defect_class not in GOOD_CLASSES
+        ]
+        truth += [
+            Scored(picture=number, class_index=0 if good_only else index_of[mark.class_name], box=mark.box)
+            for mark in item.question.labels
+        ]
+        number += 1
+    return found, truth, number

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a set of answers is worth: part-level escapes and overkill, limits, protocol scores. Pure."""
+"""What findings are worth beside the truth: matching, protocol scores, and the limits to put on them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from inspection.statistics import upper_bound
 from inspection.types import Box, Finding
 
 SOFT_STEP, CLASS_REACH = 0.25, 0.5
@@ -23,60 +21,24 @@ class PartAnswer:
     `counted`: False for a defective part below the limit of detectability; it is reported apart.
     """
 
+    name: str
     defective: bool
-    counted: bool
-    best: Mapping[str, float]  # highest score of each class that was found
-    size_px: float = 0.0  # of the most visible defect
+    views: tuple[tuple[Finding, ...], ...]  # findings of each view; `camera` is the view's number
+    counted: bool = True
+    kinds: tuple[str, ...] = ()  # classes of the defects it has
+    kind: str = ""  # of the most visible defect
+    size_px: float = 0.0  # of the same
     detectability: float = 0.0  # of the same, where known
-    kind: str = ""
+    shown: tuple[int, ...] = ()  # its pictures in `Answers.shown`
 
 
-def best_scores(findings: Sequence[Finding]) -> dict[str, float]:
-    """Return the highest score of each class among findings."""
+def best_scores(part: PartAnswer) -> dict[str, float]:
+    """Return the highest score of each class among the findings of a part."""
     best: dict[str, float] = {}
-    for finding in findings:
-        best[finding.defect_class] = max(best.get(finding.defect_class, 0.0), finding.score)
+    for findings in part.views:
+        for finding in findings:
+            best[finding.defect_class] = max(best.get(finding.defect_class, 0.0), finding.score)
     return best
-
-
-def rejected(answer: PartAnswer, limits: Mapping[str, float]) -> bool:
-    """Say whether a part would be rejected: any class at or above its limit (rules with max_count 0)."""
-    return any(score >= limits[name] for name, score in answer.best.items())
-
-
-def part_figures(answers: Sequence[PartAnswer], limits: Mapping[str, float]) -> dict[str, float | int]:
-    """Count escapes (defective and passed) and overkill (good and rejected), with exact 95 % upper bounds."""
-    counted = [a for a in answers if a.defective and a.counted]
-    below = [a for a in answers if a.defective and not a.counted]
-    good = [a for a in answers if not a.defective]
-    escapes = sum(not rejected(a, limits) for a in counted)
-    overkill = sum(rejected(a, limits) for a in good)
-    return {
-        "defective": len(counted),
-        "escapes": escapes,
-        "escape_rate": escapes / max(len(counted), 1),
-        "escape_upper_95": upper_bound(escapes, len(counted)),
-        "good": len(good),
-        "overkill": overkill,
-        "overkill_rate": overkill / max(len(good), 1),
-        "overkill_upper_95": upper_bound(overkill, len(good)),
-        "below_limit": len(below),
-        "below_limit_passed": sum(not rejected(a, limits) for a in below),
-    }
-
-
-def escapes_by_size(
-    answers: Sequence[PartAnswer],
-    limits: Mapping[str, float],
-    edges_px: Sequence[float] = (0, 6, 10, 20, 40, 1e9),
-) -> dict[str, dict[str, int]]:
-    """Count counted defective parts and escapes by the size of the part's most visible defect."""
-    table: dict[str, dict[str, int]] = {}
-    for low, high in pairwise(edges_px):
-        inside = [a for a in answers if a.defective and a.counted and low <= a.size_px < high]
-        name = f"{low:g}..{high:g}" if high < 1e8 else f"{low:g}.."
-        table[name] = {"defective": len(inside), "escapes": sum(not rejected(a, limits) for a in inside)}
-    return table
 
 
 def choose_limits(
@@ -95,7 +57,8 @@ def choose_limits(
     counts and free limits gave 0.5 % escapes where they were chosen and 4.6 % on other seeds).
     """
     grid = np.linspace(_log_odds(np.array(floor)), 3.0, 100)
-    scores = [[a.best.get(name, 0.0) for name in classes] for a in answers]
+    best = [best_scores(answer) for answer in answers]
+    scores = [[row.get(name, 0.0) for name in classes] for row in best]
     odds = _log_odds(np.array(scores, np.float64).reshape(-1, len(classes)))
     defective = np.asarray([a.defective and a.counted for a in answers], dtype=bool)
     good = np.asarray([not a.defective for a in answers], dtype=bool)
@@ -181,6 +144,37 @@ def mean_average_precision(
         precision = right / np.arange(1, len(hits) + 1) if hits else np.zeros(0)
         values.append(float(precision[np.asarray(hits, bool)].sum() / len(mine)) if mine else float("nan"))
     return float(np.nanmean(values)) if values else 0.0, values
+
+
+def voc_average_precision(
+    found: Sequence[Scored], truth: Sequence[Scored], classes: int, threshold: float = 0.5
+) -> tuple[float, list[float]]:
+    """Return mAP and the AP of each class as the VOC 2010 development kit computes it.
+
+    A finding belongs to the truth that it overlaps most; the second on one truth is a false alarm. Precision is
+    made to fall, then summed over all points of recall. A class without truths is left out of the mean (NaN).
+    """
+    values: list[float] = []
+    for index in range(classes):
+        boxes: dict[int, list[Box]] = {}
+        for item in truth:
+            if item.class_index == index:
+                boxes.setdefault(item.picture, []).append(item.box)
+        taken: set[tuple[int, int]] = set()
+        hits: list[bool] = []
+        for item in sorted((f for f in found if f.class_index == index), key=lambda f: -f.score):
+            overlaps = [iou(item.box, box) for box in boxes.get(item.picture, [])]
+            best = max(range(len(overlaps)), key=overlaps.__getitem__, default=-1)
+            place = (item.picture, best)
+            hits.append(best >= 0 and overlaps[best] > threshold and place not in taken)
+            if hits[-1]:
+                taken.add(place)
+        total = sum(map(len, boxes.values()))
+        right = np.cumsum(hits)
+        precision = right / np.arange(1, len(hits) + 1) if hits else np.zeros(0)
+        falling = np.maximum.accumulate(precision[::-1])[::-1]
+        values.append(float(falling[np.asarray(hits, bool)].sum() / total) if total else float("nan"))
+    return float(np.nanmean(values)) if truth else 0.0, values
 
 
 def f_score(found: Sequence[Scored], truth: Sequence[Scored], threshold: float, min_score: float) -> float:

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Score maps in picture pixels, and what they are worth where somebody drew outlines.
+
+Pictures count where their truth is known pixel by pixel: good ones (nothing is marked), and defective ones whose
+labels all have an outline or a mask. A defective picture without one is left out and counted apart, unless a
+protocol takes its empty mask at its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from datasets.labels import GOOD_CLASSES
+from inspection.detectors.decode import Place
+from inspection.pixels import Letterbox
+from inspection.prepare import Placement
+from training.areas import PixelTally
+from training.engine import Look
+from weights.card import Card
+
+if TYPE_CHECKING:
+    from training.answers import Question
+
+COMMON_LIMIT = 0.5
+
+
+def maps_in_source(table: np.ndarray, place: Place, size: tuple[int, int]) -> np.ndarray:
+    """Maps (classes, h, w) of a network's input as (classes, H, W) of the picture; `size` is (H, W).
+
+    Pixels that the network did not see score 0.
+    """
+    box = place.box if isinstance(place, Placement) else place
+    assert isinstance(box, Letterbox)  # noqa: S101 - there are no other places
+    (left, top), (width_px, height_px) = box.offset_px, box.inner_px
+    out = np.zeros((len(table), *size), np.float32)
+    for number, scores in enumerate(table):
+        whole = cv2.resize(
+            np.ascontiguousarray(scores, np.float32), (box.width_px, box.height_px), interpolation=cv2.INTER_LINEAR
+        )
+        inner = whole[top : top + height_px, left : left + width_px]
+        prepared = cv2.resize(
+            inner, (box.source_width_px, box.source_height_px), interpolation=cv2.INTER_LINEAR
+        )
+        if isinstance(place, Placement):
+            prepared = cv2.warpAffine(prepared, place.back[:2], (size[1], size[0]), flags=cv2.INTER_LINEAR)
+        out[number] = prepared
+    return out
+
+
+@dataclass(slots=True, kw_only=True)
+class PixelJudge:
+    """Tallies of a set: all defects together, and each class that the bundle tells apart."""
+
+    classes: tuple[str, ...]
+    defects: tuple[int, ...]  # numbers of the classes that are defects
+    unmarked_are_free: bool = False
+    any_defect: PixelTally = field(default_factory=PixelTally)
+    each: dict[str, PixelTally] = field(default_factory=dict)
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, card: Card, questions: Sequence[Question]) -> PixelJudge | None:
+        """A judge, or None where the bundle makes no maps or nobody drew an outline."""
+        outlined = any(mark.polygons or mark.mask is not None for q in questions for mark in q.labels)
+        if card.output.kind != "maps_nchw" or not outlined:
+            return None
+        defects = tuple(i for i, name in enumerate(card.classes) if name not in GOOD_CLASSES)
+        each = {card.classes[i]: PixelTally() for i in defects} if len(defects) > 1 else {}
+        return cls(classes=tuple(card.classes), defects=defects, each=each)
+
+    def add(self, look: Look, question: Question, size: tuple[int, int]) -> None:
+        """Count one picture's maps against its outlines; `size` is (height, width) of the picture."""
+        drawn = all(mark.polygons or mark.mask is not None for mark in question.labels)
+        known = question.good or (drawn and bool(question.labels)) or (self.unmarked_are_free and drawn)
+        if not question.labelled or not known:
+            self.left_out += question.labelled
+            return
+        maps = maps_in_source(look.table, look.place, size)[list(self.defects)]
+        masks = {name: np.zeros(size, bool) for name in self.each}
+        mask = np.zeros(size, bool)
+        for mark in question.labels:
+            pixels = mark.pixels(*size)
+            mask |= pixels
+            if mark.class_name in masks:
+                masks[mark.class_name] |= pixels
+        self.any_defect.add(maps.max(axis=0), mask)
+        for (name, tally), scores in zip(self.each.items(), maps, strict=True):
+            tally.add(scores, masks[name])
+
+    def figures(self, limits: Mapping[str, float] | None) -> dict[str, Any]:
+        """All pixel figures. limits: of each class, as chosen before; the lowest one counts for any defect.
+
+        `best_f1` is at the limit that suits these very pixels: what could be had, not what is claimed.
+        """
+        tally = self.any_defect
+        limit = min(limits.values()) if limits else COMMON_LIMIT
+        best = tally.best_f1()
+        return {
+            "pictures": tally.pictures,
+            "left_out": self.left_out,
+            "regions": tally.regions,
+            "aupro": tally.aupro(),
+            "auroc": tally.pixel_auroc(),
+            "limit": limit,
+            "limit_source": "chosen before" if limits else "the middle of the scale",
+            **{key: value for key, value in (tally.f1(limit) or {"f1": None, "iou": None}).items()},
+            "best_f1": None if best is None else best[0],
+            "best_f1_limit": None if best is None else best[1],
+            "peak_in_mask": None if not tally.shown else [tally.peaks, tally.shown],
+            "classes": {
+                name: each.f1((limits or {}).get(name, COMMON_LIMIT)) for name, each in self.each.items()
+            },
+        }
