@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Show pictures to a bundle and keep its answers beside the truth: labelled sets, and rendered parts.
 
-Both become `Question`s: a picture that can be read when its turn comes, and what is true of it. Findings come from
-the station's own detector and decoder; the raw table behind them gives picture scores and pixel maps.
+Both become `Question`s: a picture that can be read when its turn comes, and what is true of it. Findings come
+from the station's own detector and decoder; the raw table behind them gives picture scores and pixel maps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,9 @@ class Answers:
     truth: tuple[Scored, ...] = ()
     pictures: int = 0
     classes: tuple[str, ...] = ()  # what class indexes mean
+    boxes: bool = True  # whether somebody marked boxes and the bundle finds places
+    found_masks: tuple[tuple[Scored, dict[str, Any]], ...] = ()
+    truth_masks: tuple[tuple[Scored, dict[str, Any]], ...] = ()
     shown: tuple[Shown, ...] = ()
     pixels: PixelJudge | None = None
 
@@ -69,7 +73,7 @@ def questions_of(pictures: LabelledSet) -> list[Question]:
     questions = []
     for number, picture in enumerate((*pictures.pictures, *pictures.templates)):
 
-        def read(channels: int, path=picture.path, template=picture.template):  # noqa: ANN001, ANN202
+        def read(channels: int, path=picture.path, template=picture.template):
             pixels = read_picture(path, channels)
             return pixels, None if template is None else read_picture(template, channels)
 
@@ -103,7 +107,7 @@ def questions_drawn(
                     if d.view == view
                 )
 
-                def read(channels: int, renderer=renderer, part_no=part_no, view=view):  # noqa: ANN001, ANN202
+                def read(channels: int, renderer=renderer, part_no=part_no, view=view):
                     del channels  # drawn in grey, as the simulated camera gives it
                     return renderer.render(part_no, view)[:-STRIP_HEIGHT_PX], None
 
@@ -119,20 +123,28 @@ def questions_drawn(
     return questions
 
 
-def answer_coco(bundle: Bundle, pictures: LabelledSet, *, threads: int = 1, spoil: Spoil | None = None) -> Answers:
+def answer_coco(
+    bundle: Bundle, pictures: LabelledSet, *, threads: int = 1, spoil: Spoil | None = None
+) -> Answers:
     """Answer a labelled set; templates count as good parts, and only at part level.
 
-    Pictures of the same part are one part. Raises StationFault when the set has labels of classes that the bundle
-    does not know (a good-only bundle answers any).
+    Pictures of the same part are one part. Raises StationFault when the set has labels of classes that the
+    bundle does not know (a good-only bundle answers any).
+    """
+    known_classes(bundle, pictures)
+    return answer(bundle, questions_of(pictures), threads=threads, spoil=spoil)
+
+
+def known_classes(bundle: Bundle, pictures: LabelledSet) -> None:
+    """StationFault when the set has labels of classes that the bundle does not know; a good-only one answers
+    any.
     """
     used = {label.class_name for picture in pictures.pictures for label in picture.labels}
-    known = set(bundle.card.classes)
-    if not is_good_only(bundle) and used - known:
+    if not is_good_only(bundle) and used - set(bundle.card.classes):
         raise StationFault(
             f"{pictures.source} teaches {', '.join(pictures.classes)}, the bundle knows "
             f"{', '.join(bundle.card.classes)}; evaluate on a set with the same classes"
         )
-    return answer(bundle, questions_of(pictures), threads=threads, spoil=spoil)
 
 
 def answer_rendered(
@@ -161,14 +173,19 @@ def answer(
     *,
     threads: int = 1,
     limit: float | None = None,
+    unmarked_are_free: bool = False,
     spoil: Spoil | None = None,
 ) -> Answers:
-    """Ask the bundle every question, in order. limit: detectability that counts; None: the card's."""
+    """Ask the bundle every question, in order. limit: detectability that counts; None: the card's.
+
+    unmarked_are_free: a defective picture without an outline has an empty mask. spoil: what is done to each
+    picture first; then only part level is kept.
+    """
     if limit is None:
         limit = float(bundle.card.detectability.get("limit", 0.0))
     classes = tuple(bundle.card.classes)
     channels = bundle.card.picture_channels
-    judge = PixelJudge.of(bundle.card, questions)
+    judge = None if spoil is not None else PixelJudge.of(bundle.card, questions, unmarked_are_free)
     views: dict[str, list[int]] = {}
     shown: list[Shown] = []
     asked = Asked(bundle, threads=threads)
@@ -187,11 +204,13 @@ def answer(
                     trivial=statistics_of(picture) if spoil is None else {},
                 )
             )
-            if judge is not None and spoil is None:
+            if judge is not None:
                 judge.add(look, question, picture.shape[:2])
     finally:
         asked.close()
-    parts = tuple(_part(name, [shown[i] for i in numbers], tuple(numbers), limit) for name, numbers in views.items())
+    parts = tuple(
+        _part(name, [shown[i] for i in numbers], tuple(numbers), limit) for name, numbers in views.items()
+    )
     found, truth, labelled = _scored(shown, classes, good_only=is_good_only(bundle))
     return Answers(
         parts=parts,
@@ -199,6 +218,7 @@ def answer(
         truth=tuple(truth),
         pictures=labelled,
         classes=classes,
+        boxes=bool(truth) and bundle.card.output.kind != "scores_nc",
         shown=tuple(shown),
         pixels=judge,
     )

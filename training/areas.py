@@ -2,8 +2,9 @@
 """Areas under curves: AUROC of scores with its interval, and what pixels say (AUPRO, F1) from score maps. Pure.
 
 AUROC is the share of (defective, good) pairs in which the defective one scores higher, ties as a half. Its
-two-sided interval is DeLong's (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988) on the log-odds scale; at
-exactly 0 or 1, where DeLong's variance is nothing, Newcombe's method 5 (Statistics in Medicine 25, 2006) stands in.
+two-sided interval is DeLong's (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988) on the log-odds scale;
+at exactly 0 or 1, where DeLong's variance is nothing, Newcombe's method 5 (Statistics in Medicine 25, 2006)
+stands in.
 """
 
 from __future__ import annotations
@@ -129,7 +130,8 @@ class PixelTally:
         if not mask.any():
             return
         self.marked += np.bincount(levels[mask], minlength=_LEVELS)
-        count, regions = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        count, found = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        regions = np.asarray(found, np.int64)
         sizes = np.bincount(regions.ravel(), minlength=count)
         weights = 1.0 / sizes[regions[mask]]
         self.covered += np.bincount(levels[mask], weights=weights, minlength=_LEVELS)
@@ -143,7 +145,7 @@ class PixelTally:
             return None
         false = np.concatenate([[0.0], np.cumsum(self.good[::-1]) / self.good.sum()])
         covered = np.concatenate([[0.0], np.cumsum(self.covered[::-1]) / self.regions])
-        inside = false <= false_rate
+        inside = np.asarray(false <= false_rate)
         x, y = false[inside], covered[inside]
         if x[-1] < false_rate:
             after = int(np.argmin(inside))

@@ -23,10 +23,11 @@ from inspection.twin.renderer import DETECTABILITY_LIMIT, SIZE_RANGE_PX
 from inspection.types import StationFault
 from training.answers import Answers, answer_coco, answer_rendered
 from training.engine import unsigned_bundle
-from training.evaluate import PROTOCOL_IOU, figures
 from training.export import export_onnx
+from training.figures import figures
 from training.job import load_training_recipe
 from training.pictures import network_pictures
+from training.protocols import protocol_named
 from training.rendered import CHOICE_SEEDS, TEST_SEEDS
 from training.statistics import best_f_limit, choose_limits
 from weights.bundle import write_bundle
@@ -149,8 +150,9 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
         overkill_target=about["overkill_target"],
         floor=FLOOR_SCORE,
     )
-    f_limit = best_f_limit(chosen.found, chosen.truth, PROTOCOL_IOU) if about.get("protocol") else None
-    settings: dict[str, Any] = {"protocol": about.get("protocol"), "f_limit": f_limit}
+    protocol = protocol_named(about["protocol"]) if about.get("protocol") else None
+    f_limit = best_f_limit(chosen.found, chosen.truth, protocol.iou) if protocol else None
+    settings: dict[str, Any] = {"protocol": protocol, "f_limit": f_limit}
     report: dict[str, Any] = {"choice": figures(chosen, job["classes"], limits, **settings)}
     if rendered:
         first = TEST_SEEDS.start + given.test_offset

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a sample may say of escapes and overkill, in sentences that an auditor can keep. Pure.
 
-A share is claimed by its one-sided exact 95 % upper bound (inspection/statistics.py), never by the share that was
-counted: 0 escapes in 37 defective parts is "at most 7.8 %", and "under 1 %" needs 299 without an escape.
+A share is claimed by its one-sided exact 95 % upper bound (inspection/statistics.py), never by the share that
+was counted: 0 escapes in 37 defective parts is "at most 7.8 %", and "under 1 %" needs 299 without an escape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = {"escapes": ("escape", "defective"), "overkill": ("overkill", "good")}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """ "`kind` under `under`", kind `escapes` (of defective parts) or `overkill` (of good parts)."""
+    """That `kind`, `escapes` of defective or `overkill` of good parts, is a share under `under`."""
 
     kind: str
     under: float
@@ -48,7 +48,9 @@ def parse_claim(text: str) -> Claim:
     except ValueError:
         under = -1.0
     if kind not in KINDS or not 0 < under < 1:
-        raise StationFault(f"{text!r} is no claim; write escapes<1% or overkill<2% (a share above 0, below 100 %)")
+        raise StationFault(
+            f"{text!r} is no claim; write escapes<1% or overkill<2% (a share above 0, below 100 %)"
+        )
     return Claim(kind=kind, under=under)
 
 
@@ -82,30 +84,26 @@ def rule_on(claim: Claim, events: int, parts: int, confidence: float = CONFIDENC
     carried = bound < claim.under
     needed = parts_needed(claim.under, events, confidence)
     more = None if carried or needed is None else needed - parts
+    head, counted = f"{claim.kind} under {percent(claim.under)}", bound_sentence(events, parts, noun, of)
     if carried:
-        sentence = f"{claim.kind} under {percent(claim.under)}: carried; {bound_sentence(events, parts, noun, of)}"
+        sentence = f"{head}: carried; {counted}"
     elif parts and lower_bound(events, parts, confidence) >= claim.under:
-        sentence = (
-            f"{claim.kind} under {percent(claim.under)}: refused, the sample speaks against it; "
-            f"{bound_sentence(events, parts, noun, of)}"
-        )
+        sentence = f"{head}: refused, the sample speaks against it; {counted}"
+    elif more is None:
+        sentence = f"{head}: refused, {counted}; no sample of a sensible size would carry it"
     else:
-        remedy = (
-            "no sample of a sensible size would carry it"
-            if more is None
-            else f"it would take {more} more {of} parts without {_one_more(noun)}"
-            + (f" ({needed} in all)" if not events else "")
-        )
-        sentence = (
-            f"{claim.kind} under {percent(claim.under)}: refused, {bound_sentence(events, parts, noun, of)}; {remedy}"
-        )
+        none = "an escape" if noun == "escape" else "overkill"
+        in_all = "" if events else f" ({needed} in all)"
+        sentence = f"{head}: refused, {counted}; it would take {more} more {of} parts without {none}{in_all}"
     return Ruling(
-        claim=claim, events=events, parts=parts, bound=bound, carried=carried, more_parts=more, sentence=sentence
+        claim=claim,
+        events=events,
+        parts=parts,
+        bound=bound,
+        carried=carried,
+        more_parts=more,
+        sentence=sentence,
     )
-
-
-def _one_more(noun: str) -> str:
-    return "an escape" if noun == "escape" else "overkill"
 
 
 def bound_sentence(events: int, parts: int, noun: str, of: str, confidence: float = CONFIDENCE) -> str:
@@ -114,11 +112,14 @@ def bound_sentence(events: int, parts: int, noun: str, of: str, confidence: floa
     if not parts:
         return f"no {of} parts were shown: the share of {noun} is unknown"
     bound = percent(upper_bound(events, parts, confidence), up=True)
-    return f"{events} {many} in {parts} {of} parts: at most {bound} ({confidence * 100:g} % confidence, one-sided)"
+    return (
+        f"{events} {many} in {parts} {of} parts: at most {bound} ({confidence * 100:g} % confidence, one-sided)"
+    )
 
 
 def percent(share: float, *, up: bool = False) -> str:
-    """A share as people read it: two digits that matter, never a false zero; `up`: bounds are never rounded down.
+    """A share as people read it: two digits that matter, never a false zero; `up`: bounds are never rounded
+    down.
 
     >>> percent(0.0777), percent(0.01), percent(0.00161), percent(0.0), percent(0.0771, up=True)
     ('7.8 %', '1 %', '0.16 %', '0 %', '7.8 %')

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from inspection.detectors.base import View, ask
-from inspection.detectors.decode import Decoder, Place, decoder_for
+from inspection.detectors.decode import Decoder, Place, cells_of, decoder_for
 from inspection.detectors.openvino import OpenVinoDetector
 from inspection.types import Finding
 from weights.bundle import Bundle
@@ -57,11 +57,8 @@ class Look:
             return float(mine.max(initial=0.0))
         if self.kind == "scores_nc":
             return float(table[list(classes)].max())
-        (left, top), (width_px, height_px) = self.place.offset_px, self.place.inner_px
-        per_x, per_y = self.place.width_px / table.shape[2], self.place.height_px / table.shape[1]
-        rows = slice(int(top / per_y), -(-int(top + height_px) // per_y).__int__() or None)
-        columns = slice(int(left / per_x), -(-int(left + width_px) // per_x).__int__() or None)
-        return float(table[list(classes), rows, columns].max())
+        lines, columns = cells_of(self.place, table.shape[1:])
+        return float(table[list(classes), lines, columns].max())
 
 
 class _Kept:
@@ -98,9 +95,7 @@ class Asked:
 
     def look(self, picture: np.ndarray, reference: np.ndarray | None = None) -> Look:
         """The same with the raw output behind the findings."""
-        answer = ask(
-            self._detector, View(camera=0, pixels=picture, reference=reference), patience_s=ANSWER_S
-        )
+        answer = ask(self._detector, View(camera=0, pixels=picture, reference=reference), patience_s=ANSWER_S)
         if answer.fault is not None:
             raise answer.fault
         assert self._kept.place is not None  # noqa: S101 - it has just decoded

@@ -1,185 +1,224 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Evaluate a bundle at part level, and by a detection protocol.
+"""Evaluate a bundle: picture level, pixel level, and part level through the real rules.
 
-`python -m training.evaluate --bundle PATH --data COCO [--protocol deeppcb] --json FILE`
-`python -m training.evaluate --bundle PATH --rendered SEED... [--parts N] [--views N] --json FILE`
+`gatesight evaluate --bundle PATH --data COCO [--protocol NAME] [--report HTML] --json FILE`
+`gatesight evaluate --bundle PATH --rendered SEED... [--parts N] [--views N] --json FILE`
 
-Score limits come from the bundle's recipe, never from the data at hand.
+PATH is a bundle, or the folder of a finished training. Score limits come from the bundle's recipe, never from
+the data at hand. Exit codes: 0 done, 1 a claim that was asked for is refused, 3 bad input.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import hashlib
 import json
-import math
 import sys
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from datasets.coco import read_coco
+from inspection.recipe import Recipe
 from inspection.types import StationFault
-from training.answers import Answers, answer_coco, answer_rendered
-from training.statistics import (
-    escapes_by_size,
-    f_score,
-    mean_average_precision,
-    part_figures,
-)
-from weights.bundle import TRUSTED_HERE, Bundle, load_bundle
-
-PROTOCOL_IOU = 0.33
-"""DeepPCB: a hit needs the right class and an IoU above 0.33 (arXiv:1902.06197, section 4)."""
+from training.answers import Answers, answer, known_classes, questions_drawn, questions_of
+from training.claims import parse_claim, percent
+from training.figures import figures, held, listed, summary_sentences
+from training.job import code_commit, file_sha256
+from training.protocols import PROTOCOLS, protocol_named
+from training.robustness import card_of_robustness
+from weights.bundle import Bundle, load_bundle
+from weights.keys import find_bundle, trusted_by_default
 
 
-def coco_map(answers: Answers, classes: int) -> tuple[float, float]:
-    """Return COCO mAP at IoU 0.5 and over 0.5 to 0.95, computed by pycocotools."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    if not answers.truth:
-        return 0.0, 0.0
-    boxes = [(t, [t.box.x0_px, t.box.y0_px, t.box.width_px, t.box.height_px]) for t in answers.truth]
-    document = {
-        "info": {},
-        "images": [{"id": n + 1} for n in range(answers.pictures)],
-        "categories": [{"id": n + 1, "name": str(n)} for n in range(classes)],
-        "annotations": [
-            {
-                "id": n + 1,
-                "image_id": t.picture + 1,
-                "category_id": t.class_index + 1,
-                "bbox": box,
-                "area": box[2] * box[3],
-                "iscrowd": 0,
-            }
-            for n, (t, box) in enumerate(boxes)
-        ],
-    }
-    results = [
-        {
-            "image_id": f.picture + 1,
-            "category_id": f.class_index + 1,
-            "bbox": [f.box.x0_px, f.box.y0_px, f.box.width_px, f.box.height_px],
-            "score": f.score,
-        }
-        for f in answers.found
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth = COCO()
-        truth.dataset = document  # pyright: ignore[reportAttributeAccessIssue] - stubs want a TypedDict
-        truth.createIndex()
-        if not results:
-            return 0.0, 0.0
-        judge = COCOeval(
-            truth,
-            truth.loadRes(results),  # pyright: ignore[reportArgumentType] - takes lists too
-            "bbox",
-        )
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return float(judge.stats[1]), float(judge.stats[0])
+def recipe_of(bundle: Bundle) -> Recipe:
+    """The recipe that a bundle suggests. StationFault when it has none."""
+    if bundle.recipe is None:
+        raise StationFault(f"{bundle.path} holds no recipe.json; build the bundle with training.candidate")
+    try:
+        return msgspec.json.decode(bundle.recipe, type=Recipe)
+    except msgspec.DecodeError as e:
+        raise StationFault(f"{bundle.path}: its recipe.json is not valid ({e}); build the bundle again") from e
 
 
 def limits_of(bundle: Bundle) -> dict[str, float]:
     """Return the score limit of each class from the bundle's recipe. StationFault when it has none."""
-    if bundle.recipe is None:
-        raise StationFault(f"{bundle.path} holds no recipe.json; build the bundle with training.candidate")
-    recipe: dict[str, Any] = json.loads(bundle.recipe)
-    default = float(recipe.get("default_limit", {}).get("min_score", 0.5))
-    table: Mapping[str, Any] = recipe.get("classes", {})
-    return {name: float(table.get(name, {}).get("min_score", default)) for name in bundle.card.classes}
+    recipe = recipe_of(bundle)
+    return {name: recipe.limit(name).min_score for name in bundle.card.classes}
 
 
-def figures(
-    answers: Answers,
-    classes: list[str],
-    limits: Mapping[str, float],
-    *,
-    protocol: str | None,
-    f_limit: float | None,
-) -> dict[str, Any]:
-    """Return all figures of a set of answers, ready for JSON."""
-    map50, map50_95 = coco_map(answers, len(classes))
-    result: dict[str, Any] = {
-        "pictures": answers.pictures,
-        "map50": round(map50, 5),
-        "map50_95": round(map50_95, 5),
-        "map_protocol": None,
-        "f_protocol": None,
-        "part": part_figures(answers.parts, limits),
-        "escapes_by_size": escapes_by_size(answers.parts, limits),
-        "limits": dict(limits),
-    }
-    if protocol is not None:
-        mean, each = mean_average_precision(answers.found, answers.truth, len(classes), PROTOCOL_IOU)
-        result["map_protocol"] = round(mean, 5)
-        result["ap_protocol"] = {
-            name: None if math.isnan(ap) else round(ap, 5) for name, ap in zip(classes, each, strict=True)
-        }
-        result["f_score_limit"] = f_limit
-        if f_limit is not None:
-            result["f_protocol"] = round(f_score(answers.found, answers.truth, PROTOCOL_IOU, f_limit), 5)
-    return result
-
-
-def evaluate(bundle: Bundle, given: argparse.Namespace) -> dict[str, Any]:
-    """Answer the chosen set with a bundle and return its figures."""
-    limits = limits_of(bundle)
-    classes = list(bundle.card.classes)
+def evaluate(bundle: Bundle, given: argparse.Namespace) -> tuple[dict[str, Any], Answers]:
+    """Answer the chosen set with a bundle and return its figures, and the answers behind them."""
+    recipe = recipe_of(bundle)
+    protocol = None if given.protocol is None else protocol_named(given.protocol)
+    claims = [parse_claim(text) for text in given.claim or []]
     started = time.monotonic()
-    if given.data is not None:
-        pictures = read_coco(given.data)
-        answers = answer_coco(bundle, pictures, threads=given.threads)
-        classes, source = list(pictures.classes), given.data.name
+    if given.data:
+        sets = [read_coco(path) for path in given.data]
+        for pictures in sets:
+            known_classes(bundle, pictures)
+        several = len(sets) > 1  # then parts of the same name are two parts
+        questions = [
+            replace(question, part=f"{pictures.source.name}:{question.part}") if several else question
+            for pictures in sets
+            for question in questions_of(pictures)
+        ]
+        source = ", ".join(path.name for path in given.data)
+        hashes = {path.name: file_sha256(path) for path in given.data}
     else:
-        limit = float(bundle.card.detectability.get("limit", 0.0))
-        answers = answer_rendered(
-            bundle, given.rendered, parts=given.parts, views=given.views, limit=limit, threads=given.threads
-        )
+        questions = questions_drawn(given.rendered, parts=given.parts, views=given.views)
         source = f"rendered, seeds {given.rendered}, {given.parts} parts each, {given.views} views"
-    f_limit = bundle.card.metrics.get("f_score_limit")
-    result = figures(answers, classes, limits, protocol=given.protocol, f_limit=f_limit)
-    result |= {"bundle": bundle.sha256, "source": source, "wall_s": round(time.monotonic() - started, 1)}
-    return result
+        hashes = {source: hashlib.sha256(source.encode()).hexdigest()}
+    if not questions:
+        raise StationFault(f"{source} holds no pictures; there is nothing to evaluate on")
+    unmarked = protocol is not None and protocol.unmarked_are_free
+    answers = answer(bundle, questions, threads=given.threads, unmarked_are_free=unmarked)
+    metrics = bundle.card.metrics
+    result = figures(
+        answers,
+        answers.classes,
+        recipe,
+        protocol=protocol,
+        f_limit=metrics.get("f_score_limit"),
+        pixel_limits=metrics.get("pixel_limits"),
+        claims=claims,
+    )
+    if given.hold_escapes is not None:
+        result["held"] = held(answers, recipe, answers.classes, given.hold_escapes)
+    if given.robustness:
+        result["robustness"], result["robustness_run"] = card_of_robustness(
+            bundle, recipe, questions, threads=given.threads, parts=given.robustness_parts
+        )
+    result |= {
+        "source": source,
+        "bundle": bundle.sha256,
+        "data_sha256": next(iter(hashes.values()))
+        if len(hashes) == 1
+        else hashlib.sha256("".join(sorted(hashes.values())).encode()).hexdigest(),
+        "parts": listed(answers.parts, recipe),
+        "pedigree": pedigree(bundle, hashes),
+        "summary": summary_sentences(result),
+        "wall_s": round(time.monotonic() - started, 1),
+    }
+    return result, answers
+
+
+def pedigree(bundle: Bundle, data: dict[str, str]) -> dict[str, Any]:
+    """Where the model and the figures come from; what is not known says so."""
+    card = bundle.card
+    training = {key: card.training[key] for key in ("recipe", "seed", "code_commit") if key in card.training}
+    return {
+        "bundle_sha256": bundle.sha256,
+        "name": card.name,
+        "version": card.version,
+        "task": card.task,
+        "signed_by": bundle.signed_by,
+        "key_fingerprint": bundle.key_fingerprint,
+        "licence": card.licence,
+        "created_utc": card.created_utc or "not stated",
+        "author": card.data.get("author") or card.training.get("author") or "not stated",
+        "taught_on": card.data,
+        "training": training,
+        "evaluated_on_sha256": data,
+        "evaluating_code": code_commit(),
+        "classes": list(card.classes),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gatesight evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle, or folder of a finished training")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        metavar="COCO",
+        help="COCO file, may be repeated; templates are good",
+    )
+    what.add_argument("--rendered", type=int, nargs="+", metavar="SEED", help="seeds of rendered parts")
+    parser.add_argument("--parts", type=int, default=2000, help="rendered parts of each seed")
+    parser.add_argument("--views", type=int, default=2, help="views of a rendered part")
+    parser.add_argument("--protocol", metavar="NAME", help=f"one of: {', '.join(sorted(PROTOCOLS))}")
+    parser.add_argument("--trusted", type=Path, action="append", help="folder of NAME.pub, may be repeated")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--claim", action="append", metavar="TEXT", help="rule on a claim: 'escapes<1%%', may be repeated"
+    )
+    parser.add_argument(
+        "--hold-escapes",
+        type=float,
+        metavar="SHARE",
+        help="find limits that hold this share with 95 %% confidence",
+    )
+    parser.add_argument(
+        "--robustness", action="store_true", help="ask again under worse light, focus, place, ..."
+    )
+    parser.add_argument("--robustness-parts", type=int, default=200, help="parts for it; 0: all")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a report for people here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate one bundle; 0, or 3 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", type=Path, help="COCO file; its templates count as good parts")
-    what.add_argument("--rendered", type=int, nargs="+", metavar="SEED", help="seeds of rendered parts")
-    parser.add_argument("--parts", type=int, default=2000, help="parts of each seed")
-    parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--protocol", choices=["deeppcb"])
-    parser.add_argument("--trusted", type=Path, action="append", help="folder of NAME.pub, may be repeated")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    given = parser.parse_args(argv)
+    """Evaluate one bundle; 0, 1 for a refused claim, or 3 for bad input."""
+    given = _parser().parse_args(argv)
     try:
-        bundle = load_bundle(given.bundle, given.trusted or [TRUSTED_HERE])
-        result = evaluate(bundle, given)
+        if given.hold_escapes is not None and not 0 < given.hold_escapes < 1:
+            raise StationFault(f"--hold-escapes is a share above 0 and below 1, not {given.hold_escapes}")
+        bundle = load_bundle(find_bundle(given.bundle), trusted_by_default(given.trusted))
+        result, answers = evaluate(bundle, given)
+        if given.json is not None:
+            _write(given.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        if given.report is not None:
+            from training.report.page import page
+
+            _write(given.report, page(result, answers, bundle, recipe_of(bundle), threads=given.threads))
     except StationFault as fault:
         sys.stderr.write(f"gatesight evaluate: {fault}\n")
         return 3
-    text = json.dumps(result, indent=1)
-    if given.json is not None:
-        given.json.write_text(text + "\n")
-    part = result["part"]
-    sys.stdout.write(
-        f"{result['source']}: escapes {part['escapes']}/{part['defective']} "
-        f"(at most {part['escape_upper_95']:.2%}), "
-        f"overkill {part['overkill']}/{part['good']} (at most {part['overkill_upper_95']:.2%}), "
-        f"mAP50 {result['map50']:.3f}, mAP50-95 {result['map50_95']:.3f}"
-        + (f", protocol mAP {result['map_protocol']:.3f}\n" if result["map_protocol"] is not None else "\n")
+    sys.stdout.write(_told(result))
+    asked = {f"{claim.kind} under {percent(claim.under)}" for claim in map(parse_claim, given.claim or [])}
+    return 1 if any(not row["carried"] and row["claim"] in asked for row in result["claims"]) else 0
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temp = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp.write_text(text, encoding="utf-8")
+        temp.replace(path)
+    except OSError as e:
+        temp.unlink(missing_ok=True)
+        raise StationFault(f"cannot write {path}: {e.strerror}; choose another place") from e
+
+
+def _told(result: dict[str, Any]) -> str:
+    """A few lines for a terminal."""
+    lines = [f"{result['source']}, {result['pictures']} pictures", *result["summary"]]
+    shown = (
+        ("map50", "mAP50"),
+        ("map50_95", "mAP50-95"),
+        ("mask_map50", "mask mAP50"),
+        ("map_protocol", "protocol mAP"),
+        ("f_protocol", "protocol F"),
+        ("auroc", "AUROC"),
+        ("aupro", "AUPRO"),
+        ("pixel_f1", "pixel F1"),
     )
-    return 0
+    lines.append(", ".join(f"{name} {result[key]:.3f}" for key, name in shown if result.get(key) is not None))
+    if result["trivial"] is not None:
+        lines.append(
+            f"best trivial statistic: {result['trivial']['name']}, AUROC {result['trivial_auroc']:.3f}"
+        )
+    lines += [row["sentence"] for row in result["claims"]]
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Escapes and overkill as the line would see them: every part through the real rules, all of its views. Pure.
 
-An escape is a defective part that the rules pass, overkill a good part that they reject. Health limits of pictures
-are not applied here: a set of pictures is judged, not the cameras that took it.
+An escape is a defective part that the rules pass, overkill a good part that they reject. Health limits of
+pictures are not applied here: a set of pictures is judged, not the cameras that took it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def recipe_from_limits(limits: Mapping[str, float], views: int = 1) -> Recipe:
 def fitted(recipe: Recipe, pictures: int, part: str) -> Recipe:
     """The recipe for a part of so many pictures.
 
-    A recipe whose views all ask the same judges any number of them. StationFault where views have zones of their
-    own and the numbers differ: which picture is which view cannot be guessed.
+    A recipe whose views all ask the same judges any number of them. StationFault where views have zones of
+    their own and the numbers differ: which picture is which view cannot be guessed.
     """
     if pictures == len(recipe.views):
         return recipe
     if any(view.ignore_zones != recipe.views[0].ignore_zones for view in recipe.views):
         raise StationFault(
-            f"part {part} has {pictures} pictures and the bundle's recipe {len(recipe.views)} views with zones of "
-            "their own; evaluate on parts that show every view, in the recipe's order"
+            f"part {part} has {pictures} pictures and the bundle's recipe {len(recipe.views)} views with zones "
+            "of their own; evaluate on parts that show every view, in the recipe's order"
         )
     return msgspec.structs.replace(recipe, views=(recipe.views[0],) * pictures)
 
@@ -106,7 +106,9 @@ def escapes_by_size(
 
 
 def escapes_by_class(parts: Sequence[PartAnswer], recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """For each class of defect: parts that carry it, how many passed, how many were rejected for that very class."""
+    """For each class of defect: parts that carry it, how many passed, how many were rejected for that very
+    class.
+    """
     verdicts = [verdict_on(part, recipe) for part in parts]
     table: dict[str, dict[str, Any]] = {}
     for name in sorted({kind for part in parts if part.defective and part.counted for kind in part.kinds}):
@@ -150,7 +152,10 @@ def dial(
     for row, part in enumerate(parts):
         if not any(part.views) and part.views:
             continue
-        low, high = 0, len(steps)  # monotone: a raised limit never rejects more; find the first step that passes
+        low, high = (
+            0,
+            len(steps),
+        )  # monotone: a raised limit never rejects more; find the first step that passes
         while low < high:
             middle = (low + high) // 2
             if verdict_on(part, recipes[middle]).outcome is Outcome.PASS:
@@ -172,6 +177,10 @@ def trade_off(
     rows: list[dict[str, float | int]] = []
     for index, step in enumerate(steps):
         row = {"step": step, "escapes": int(escapes[index]), "overkill": int(overkill[index])}
-        if step == 0 or not rows or (row["escapes"], row["overkill"]) != (rows[-1]["escapes"], rows[-1]["overkill"]):
+        if (
+            step == 0
+            or not rows
+            or (row["escapes"], row["overkill"]) != (rows[-1]["escapes"], rows[-1]["overkill"])
+        ):
             rows.append(row)
     return rows

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Score maps in picture pixels, and what they are worth where somebody drew outlines.
 
-Pictures count where their truth is known pixel by pixel: good ones (nothing is marked), and defective ones whose
-labels all have an outline or a mask. A defective picture without one is left out and counted apart, unless a
-protocol takes its empty mask at its word.
+Pictures count where their truth is known pixel by pixel: good ones (nothing is marked), and defective ones
+whose labels all have an outline or a mask. A defective picture without one is left out and counted apart,
+unless a protocol takes its empty mask at its word.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def maps_in_source(table: np.ndarray, place: Place, size: tuple[int, int]) -> np
     out = np.zeros((len(table), *size), np.float32)
     for number, scores in enumerate(table):
         whole = cv2.resize(
-            np.ascontiguousarray(scores, np.float32), (box.width_px, box.height_px), interpolation=cv2.INTER_LINEAR
+            np.ascontiguousarray(scores, np.float32),
+            (box.width_px, box.height_px),
+            interpolation=cv2.INTER_LINEAR,
         )
         inner = whole[top : top + height_px, left : left + width_px]
         prepared = cv2.resize(
@@ -64,14 +66,14 @@ class PixelJudge:
     left_out: int = 0
 
     @classmethod
-    def of(cls, card: Card, questions: Sequence[Question]) -> PixelJudge | None:
+    def of(cls, card: Card, questions: Sequence[Question], unmarked_are_free: bool) -> PixelJudge | None:
         """A judge, or None where the bundle makes no maps or nobody drew an outline."""
         outlined = any(mark.polygons or mark.mask is not None for q in questions for mark in q.labels)
         if card.output.kind != "maps_nchw" or not outlined:
             return None
         defects = tuple(i for i, name in enumerate(card.classes) if name not in GOOD_CLASSES)
         each = {card.classes[i]: PixelTally() for i in defects} if len(defects) > 1 else {}
-        return cls(classes=tuple(card.classes), defects=defects, each=each)
+        return cls(classes=tuple(card.classes), defects=defects, each=each, unmarked_are_free=unmarked_are_free)
 
     def add(self, look: Look, question: Question, size: tuple[int, int]) -> None:
         """Count one picture's maps against its outlines; `size` is (height, width) of the picture."""
@@ -89,8 +91,8 @@ class PixelJudge:
             if mark.class_name in masks:
                 masks[mark.class_name] |= pixels
         self.any_defect.add(maps.max(axis=0), mask)
-        for (name, tally), scores in zip(self.each.items(), maps, strict=True):
-            tally.add(scores, masks[name])
+        for (name, mine), tally in zip(masks.items(), self.each.values(), strict=True):
+            tally.add(maps[list(self.each).index(name)], mine)
 
     def figures(self, limits: Mapping[str, float] | None) -> dict[str, Any]:
         """All pixel figures. limits: of each class, as chosen before; the lowest one counts for any defect.
@@ -108,7 +110,7 @@ class PixelJudge:
             "auroc": tally.pixel_auroc(),
             "limit": limit,
             "limit_source": "chosen before" if limits else "the middle of the scale",
-            **{key: value for key, value in (tally.f1(limit) or {"f1": None, "iou": None}).items()},
+            **(tally.f1(limit) or {"f1": None, "iou": None}),
             "best_f1": None if best is None else best[0],
             "best_f1_limit": None if best is None else best[1],
             "peak_in_mask": None if not tally.shown else [tally.peaks, tally.shown],

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a set gives away for free: statistics of a whole picture that need no model at all.
 
-Good and defective pictures often differ in how they were taken. Where the mean grey alone separates them, a model's
-AUROC says nothing about defects, so the best of these stands beside every AUROC. Being the best of several, it
-flatters the trivial answer, which is the safe side.
+Good and defective pictures often differ in how they were taken. Where the mean grey alone separates them, a
+model's AUROC says nothing about defects, so the best of these stands beside every AUROC. Being the best of
+several, it flatters the trivial answer, which is the safe side.
 """
 
 from __future__ import annotations

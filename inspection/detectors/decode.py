@@ -167,9 +167,7 @@ class MapDecoder:
         if _checked(table) < floor:
             return ()
         per_x, per_y = place.width_px / table.shape[2], place.height_px / table.shape[1]
-        (left, top), (width_px, height_px) = place.offset_px, place.inner_px
-        columns = slice(int(left / per_x), math.ceil((left + width_px) / per_x))
-        lines = slice(int(top / per_y), math.ceil((top + height_px) / per_y))
+        lines, columns = cells_of(place, table.shape[1:])
         found: list[Finding] = []
         for name, scores in zip(self.classes, table, strict=True):
             inside = np.ascontiguousarray(scores[lines, columns])
@@ -182,6 +180,14 @@ class MapDecoder:
                     box = Box(x0_px=x0 + dx, y0_px=y0 + dy, x1_px=x1 + dx, y1_px=y1 + dy)
                     found.append(Finding(defect_class=name, score=min(1.0, score), box=box, camera=view.camera))
         return tuple(sorted(found, key=lambda finding: -finding.score))
+
+
+def cells_of(place: Place, cells: tuple[int, ...]) -> tuple[slice, slice]:
+    """Lines and columns of a map of so many cells (h, w) that show the picture; the rest is padding."""
+    per_x, per_y = place.width_px / cells[1], place.height_px / cells[0]
+    (left, top), (width_px, height_px) = place.offset_px, place.inner_px
+    lines = slice(int(top / per_y), math.ceil((top + height_px) / per_y))
+    return lines, slice(int(left / per_x), math.ceil((left + width_px) / per_x))
 
 
 def _regions(scores: np.ndarray, floor: float) -> list[tuple[float, tuple[int, int, int, int]]]:

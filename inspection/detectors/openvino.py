@@ -34,7 +34,7 @@ from inspection.detectors.base import (
     Finished,
     View,
 )
-from inspection.detectors.decode import Place, Placing, decoder_for
+from inspection.detectors.decode import Decoder, Place, Placing, decoder_for
 from inspection.pixels import PICTURE_ERRORS
 from inspection.types import StationFault
 from weights.bundle import Bundle
@@ -78,16 +78,18 @@ class OpenVinoDetector:
     """Detector on OpenVINO's CPU plugin.
 
     threads: inference threads (and streams). grey: every view is (h, w); the graph repeats it where the network
-    wants three channels.
+    wants three channels. decoder: in place of the card's, for evaluation, which keeps what the network put out.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int, grey: bool = True) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int, grey: bool = True, decoder: Decoder | None = None
+    ) -> None:
         card = bundle.card
         requests = in_flight(threads)
         self._placing = Placing(bundle)
         planar = card.input.channels == 1 or (grey and not self._placing.makes_planes)
         self._channels = 1 if planar else 3
-        self._decoder = decoder_for(card)
+        self._decoder = decoder or decoder_for(card)
         try:
             self._compiled: ov.CompiledModel | None = compile_for_cpu(
                 bundle, threads=threads, planar=planar, requests=requests

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspection.statistics import lower_bound, upper_bound
-from inspection.types import Box
+from inspection.types import Box, Finding
+from training.part_level import part_figures, recipe_from_limits
 from training.statistics import (
     PartAnswer,
     Scored,
@@ -19,7 +20,7 @@ from training.statistics import (
     iou,
     match,
     mean_average_precision,
-    part_figures,
+    voc_average_precision,
 )
 
 
@@ -92,8 +93,13 @@ def test_f_score_and_its_limit():
     assert 0.3 < best_f_limit(found, truth, 0.33) <= 0.8
 
 
+def _part(best: dict[str, float], *, defective: bool, counted: bool = True) -> PartAnswer:
+    findings = tuple(Finding(defect_class=n, score=v, box=_box(0, 0)) for n, v in best.items() if v)
+    return PartAnswer(name="p", defective=defective, counted=counted, views=(findings,))
+
+
 def _answers(scores: list[float], *, defective: bool, counted: bool = True) -> list[PartAnswer]:
-    return [PartAnswer(defective=defective, counted=counted, best={"a": s, "b": 0.0}) for s in scores]
+    return [_part({"a": s, "b": 0.0}, defective=defective, counted=counted) for s in scores]
 
 
 def test_figures_count_escapes_overkill_and_what_cannot_be_seen_apart():
@@ -102,7 +108,7 @@ def test_figures_count_escapes_overkill_and_what_cannot_be_seen_apart():
         *_answers([0.1], defective=True, counted=False),
         *_answers([0.0, 0.6, 0.2], defective=False),
     ]
-    figures = part_figures(answers, {"a": 0.5, "b": 0.5})
+    figures = part_figures(answers, recipe_from_limits({"a": 0.5, "b": 0.5}))
     assert (figures["defective"], figures["escapes"]) == (2, 1)
     assert (figures["good"], figures["overkill"]) == (3, 1)
     assert (figures["below_limit"], figures["below_limit_passed"]) == (1, 1)
@@ -113,9 +119,53 @@ def test_limits_stand_in_the_middle_of_the_gap_between_good_and_bad():
     answers = [
         *_answers([0.7, 0.8, 0.95], defective=True),
         *_answers([0.05, 0.1, 0.3], defective=False),
-        *[PartAnswer(defective=False, counted=True, best={"a": 0.0, "b": 0.42})] * 3,
+        *[_part({"a": 0.0, "b": 0.42}, defective=False)] * 3,
     ]
     limits = choose_limits(answers, ["a", "b"])
     assert 0.3 < limits["a"] <= 0.7
-    figures = part_figures(answers, limits)
+    figures = part_figures(answers, recipe_from_limits(limits))
     assert figures["escapes"] == figures["overkill"] == 0
+
+
+def _voc_by_hand(found: list[Scored], truth: list[Scored], threshold: float) -> float:
+    """The development kit's loop, written down as it is: the independent oracle."""
+    taken = [False] * len(truth)
+    true_positive, false_positive = [], []
+    for item in sorted(found, key=lambda f: -f.score):
+        best, at = -1.0, -1
+        for number, mark in enumerate(truth):
+            if mark.picture == item.picture and iou(mark.box, item.box) > best:
+                best, at = iou(mark.box, item.box), number
+        hit = best > threshold and not taken[at]
+        if hit:
+            taken[at] = True
+        true_positive.append(hit)
+        false_positive.append(not hit)
+    tp, fp = np.cumsum(true_positive), np.cumsum(false_positive)
+    recall = np.concatenate([[0.0], tp / len(truth), [1.0]])
+    precision = np.concatenate([[0.0], tp / np.maximum(tp + fp, 1e-12), [0.0]])
+    for i in range(len(precision) - 2, -1, -1):
+        precision[i] = max(precision[i], precision[i + 1])
+    steps = np.flatnonzero(recall[1:] != recall[:-1])
+    return float(((recall[steps + 1] - recall[steps]) * precision[steps + 1]).sum())
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_voc_average_precision_agrees_with_the_development_kit(seed: int):
+    chance = np.random.default_rng(seed)
+
+    def some(count: int) -> list[Scored]:
+        return [
+            Scored(
+                picture=int(chance.integers(3)),
+                class_index=0,
+                box=_box(float(chance.integers(0, 12)), float(chance.integers(0, 6))),
+                score=float(score),
+            )
+            for score in chance.permutation(count) / 50
+        ]
+
+    truth, found = some(6), some(12)
+    mean, _ = voc_average_precision(found, truth, 1, 0.5)
+    assert mean == pytest.approx(_voc_by_hand(found, truth, 0.5))
