@@ -14,7 +14,6 @@ from tests.training.toys import Toy
 from training.evaluate import main
 from weights.keys import KEYS_VARIABLE
 
-
 KEYS = {
     "pictures",
     "map50",
