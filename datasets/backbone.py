@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A network's inner layers as a description of a picture: any ONNX backbone, cut before its head.
+
+Frozen features: nothing here is trained. Where a network is not at hand, `datasets/features.py` describes a
+picture without one. Only this file of the room imports onnx and onnxruntime, and only when a backbone is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inspection.pixels import Letterbox, with_channels
+from inspection.types import StationFault
+
+if TYPE_CHECKING:
+    import onnx
+
+STRIDES = (8, 16)
+"""Fine enough for a scratch, coarse enough for what a texture is."""
+
+
+class Backbone:
+    """Describe pictures by mean and spread of a network's inner maps, each channel over the whole picture.
+
+    path: ONNX file with one picture input (1, C, H, W). taps: names of the tensors to read; without them the
+    last tensor of stride 8 and of stride 16 before the network goes on to the next stride, which lies before
+    any neck (features of a detector's neck are worse: they know only what its head needed).
+    scale: what pixels 0..255 are multiplied with. Raises StationFault for a file that is no such network.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        taps: Sequence[str] | None = None,
+        size_px: int | None = None,
+        scale: float = 1.0,
+        threads: int = 1,
+    ) -> None:
+        import onnx  # noqa: PLC0415 - heavy, and only those who bring a backbone need it
+        import onnxruntime  # noqa: PLC0415
+
+        try:
+            model = onnx.load(str(path), load_external_data=False)
+            self.taps = tuple(taps) if taps else backbone_taps(model)
+            shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+            _expose(model, self.taps)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            self._session: Any = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except StationFault:
+            raise
+        except Exception as error:  # noqa: BLE001 - onnx and onnxruntime have no common error; all mean: not usable
+            raise StationFault(
+                f"{path}: not a usable backbone ({str(error).splitlines()[0]}); give an ONNX network that takes "
+                "one picture (1, channels, height, width)"
+            ) from None
+        if len(shape) != 4 or shape[1] not in {1, 3}:
+            raise StationFault(
+                f"{path}: its input is {shape}; a backbone takes (1, 1 or 3, height, width)"
+            ) from None
+        self.name = path.name
+        self._channels: int = shape[1]
+        self._height_px = size_px or shape[2] or 320
+        self._width_px = size_px or shape[3] or 320
+        self._scale = scale
+        self._input: str = self._session.get_inputs()[0].name
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Describe uint8 pictures, grey (H, W) or RGB (H, W, 3), of any sizes: float32 (N, features)."""
+        rows = [self._one(picture) for picture in pictures]
+        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
+    def _one(self, picture: np.ndarray) -> np.ndarray:
+        height_px, width_px = picture.shape[:2]
+        frame = Letterbox(
+            source_width_px=width_px,
+            source_height_px=height_px,
+            width_px=self._width_px,
+            height_px=self._height_px,
+        )
+        shown = with_channels(frame.apply(picture), self._channels)
+        planes = shown[None] if self._channels == 1 else shown.transpose(2, 0, 1)
+        batch = np.ascontiguousarray(planes[None], np.float32) * np.float32(self._scale)
+        out: list[np.ndarray] = []
+        for tensor in self._session.run(list(self.taps), {self._input: batch}):
+            # the padding is no part of the picture: maps are read where the picture lies
+            inner = _inner(tensor[0], frame)
+            out += [inner.mean(axis=(1, 2)), inner.std(axis=(1, 2))]
+        return np.concatenate(out).astype(np.float32)
+
+
+def _inner(maps: np.ndarray, frame: Letterbox) -> np.ndarray:
+    """The part of maps (C, h, w) that shows the picture and not the padding; at least one cell."""
+    down, across = maps.shape[1] / frame.height_px, maps.shape[2] / frame.width_px
+    left, top = round(frame.offset_px[0] * across), round(frame.offset_px[1] * down)
+    width, height = round(frame.inner_px[0] * across), round(frame.inner_px[1] * down)
+    return maps[:, top : top + max(1, height), left : left + max(1, width)]
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    from onnx import shape_inference  # noqa: PLC0415
+
+    graph = shape_inference.infer_shapes(model).graph
+    return {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+
+
+def backbone_taps(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The network's own maps when its outputs are maps, else the last of stride 8 and 16 before the next stride.
+
+    Raises StationFault when it has neither: then the taps have to be named.
+    """
+    shapes = _shapes(model)
+    outputs = [o.name for o in model.graph.output]
+    if all(len(shapes.get(name, [])) == 4 for name in outputs):
+        return tuple(outputs)
+    height = shapes[model.graph.input[0].name][2]
+    found = [name for stride in STRIDES for name in _last_of_stride(model, shapes, height, stride)]
+    if not found:
+        raise StationFault("backbone: it has no map of stride 8 or 16; name the tensors to read")
+    return tuple(found)
+
+
+def _last_of_stride(
+    model: onnx.ModelProto, shapes: dict[str, list[int]], height: int, stride: int
+) -> Iterator[str]:
+    last = None
+    for node in model.graph.node:
+        for name in node.output:
+            shape = shapes.get(name, [])
+            if len(shape) != 4 or not shape[2]:
+                continue
+            if shape[2] * stride == height:
+                last = name
+            elif last is not None and shape[2] * stride < height:
+                yield last
+                return
+    if last is not None:
+        yield last
+
+
+def _expose(model: onnx.ModelProto, taps: Sequence[str]) -> None:
+    """Make the tapped tensors the only outputs; the runtime drops what nobody asks for."""
+    import onnx  # noqa: PLC0415
+
+    known = {name for node in model.graph.node for name in node.output}
+    for name in taps:
+        if name not in known:
+            raise StationFault(f"backbone: it has no tensor named {name}; name one that it computes")
+    del model.graph.output[:]
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in taps
+    )

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Which pictures are near-twins, and which of those lie on both sides of a split.
+
+Three steps. Identical bytes are found by sha256. A perceptual hash (256 bits of a DCT) and features of each
+picture name its few nearest candidates. Candidates are laid on each other and compared in detail
+(`datasets/registration.py`). How alike is too alike is measured on the data at hand: one camera and one fixture
+make every picture alike, so twins have to be at least halfway from what unrelated pictures of the set reach to
+identity. Rotations are not looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from datasets.features import Describe, plain_features, read_grey
+from datasets.labels import Picture
+from datasets.registration import NONE, Agreement, agreement, thumbnail
+
+HASH_BITS = 256
+_LOW = 17  # frequencies kept in each direction; the first coefficient (brightness) is left out
+_CANDIDATES = 3  # nearest by hash, and as many by features
+_BACKGROUND_PAIRS = 150
+_BACKGROUND_SHARE = 0.95
+_LEAST_FINE, _LEAST_COARSE = 0.5, 0.9  # no threshold falls below, however unlike a set's pictures are
+_BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """What is compared of some pictures, one row each."""
+
+    pictures: tuple[Picture, ...]
+    digests: tuple[str, ...]  # sha256 of the files
+    hashes: np.ndarray  # bool (N, 256)
+    features: np.ndarray  # float32 (N, D)
+    thumbnails: np.ndarray  # uint8 (N, 128, 128)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What unrelated pictures of the set reach (95 of 100 pairs lie below), and the limits that follow."""
+
+    pairs: int
+    reached: Agreement
+    limit: Agreement
+    by_group: bool  # pairs were drawn from different parts, sequences or lots, not only at random
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twins:
+    """Two pictures that are nearly the same."""
+
+    first: str
+    second: str
+    exact: bool
+    hash_bits: int  # of 256 that differ
+    agreement: Agreement
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Straddle:
+    """A part, sequence or lot with pictures on both sides of a split."""
+
+    kind: str  # part | sequence | lot
+    name: str
+    train: int
+    test: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaks:
+    """What a test part shares with a training part. No pairs and no straddles: nothing was found."""
+
+    pairs: tuple[Twins, ...]  # first is in train, second in test
+    straddles: tuple[Straddle, ...]
+    background: Background
+
+
+def perceptual_hash(grey: np.ndarray) -> np.ndarray:
+    """256 bits of a picture's coarse layout: which low DCT frequencies lie above their median."""
+    small = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(small)[:_LOW, :_LOW].ravel()[1 : HASH_BITS + 1]
+    return low > np.median(low)
+
+
+def looks(pictures: Sequence[Picture], describe: Describe = plain_features) -> Looks:
+    """Read each picture once and keep what is compared. Raises StationFault naming a file that is no picture."""
+    digests, hashes, features, thumbnails = [], [], [], []
+    for picture in pictures:
+        grey = read_grey(picture.path)
+        digests.append(digest(picture.path))
+        hashes.append(perceptual_hash(grey))
+        features.append(describe([grey])[0])
+        thumbnails.append(thumbnail(grey))
+    return Looks(
+        pictures=tuple(pictures),
+        digests=tuple(digests),
+        hashes=np.array(hashes, bool).reshape(-1, HASH_BITS),
+        features=np.array(features, np.float32).reshape(len(features), -1),
+        thumbnails=np.array(thumbnails, np.uint8),
+    )
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def leaks(
+    train: Sequence[Picture] | Looks, test: Sequence[Picture] | Looks, describe: Describe = plain_features
+) -> Leaks:
+    """Find near-twins and groups that lie in both parts. `pairs` is sorted: surest first."""
+    one = train if isinstance(train, Looks) else looks(train, describe)
+    other = test if isinstance(test, Looks) else looks(test, describe)
+    background = background_of(one, other)
+    pairs = _exact(one, other)
+    known = {(i, j) for i, j in pairs}
+    found = [_twins(one, i, other, j, NONE, background, exact=True) for i, j in pairs]
+    for i, j in sorted(_candidates(one, other) - known):
+        agrees = agreement(one.thumbnails[i], other.thumbnails[j])
+        if _alike(agrees, background):
+            found.append(_twins(one, i, other, j, agrees, background))
+    found.sort(key=lambda t: (not t.exact, -t.agreement.fine - t.agreement.coarse, t.first, t.second))
+    return Leaks(
+        pairs=tuple(found),
+        straddles=straddles(one.pictures, other.pictures),
+        background=background,
+    )
+
+
+def twin_pairs(pictures: Sequence[Picture] | Looks, describe: Describe = plain_features) -> tuple[Twins, ...]:
+    """Near-twins within one set, each pair once."""
+    seen = pictures if isinstance(pictures, Looks) else looks(pictures, describe)
+    if len(seen.pictures) < 2:
+        return ()
+    background = background_of(seen, seen)
+    exact = {(i, j) for i, j in _exact(seen, seen) if i < j}
+    found = [_twins(seen, i, seen, j, NONE, background, exact=True) for i, j in sorted(exact)]
+    near = {(min(i, j), max(i, j)) for i, j in _candidates(seen, seen) if i != j} - exact
+    for i, j in sorted(near):
+        agrees = agreement(seen.thumbnails[i], seen.thumbnails[j])
+        if _alike(agrees, background):
+            found.append(_twins(seen, i, seen, j, agrees, background))
+    return tuple(found)
+
+
+def twins(pictures: Sequence[Picture] | Looks, describe: Describe = plain_features) -> list[set[str]]:
+    """Groups of names that belong on one side of a split: chains of near-twins, each of two or more."""
+    seen = pictures if isinstance(pictures, Looks) else looks(pictures, describe)
+    return joined((pair.first, pair.second) for pair in twin_pairs(seen))
+
+
+def joined(pairs: Iterable[tuple[str, str]]) -> list[set[str]]:
+    """Connected components of pairs, in order of their first name."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for a, b in pairs:
+        parent[root(a)] = root(b)
+    groups: dict[str, set[str]] = {}
+    for name in parent:
+        groups.setdefault(root(name), set()).add(name)
+    return sorted(groups.values(), key=min)
+
+
+def straddles(train: Sequence[Picture], test: Sequence[Picture]) -> tuple[Straddle, ...]:
+    """Parts, sequences and lots that have pictures in both."""
+    out = []
+    for kind in ("part", "sequence", "lot"):
+        counts: list[dict[str, int]] = []
+        for side in (train, test):
+            count: dict[str, int] = {}
+            for picture in side:
+                name = getattr(picture, kind)
+                if name is not None:
+                    count[name] = count.get(name, 0) + 1
+            counts.append(count)
+        out += [
+            Straddle(kind=kind, name=name, train=counts[0][name], test=counts[1][name])
+            for name in sorted(counts[0].keys() & counts[1].keys())
+        ]
+    return tuple(out)
+
+
+def background_of(one: Looks, other: Looks, seed: int = 0) -> Background:
+    """How alike unrelated pictures are: pairs of different groups where groups are known, else at random.
+
+    At random a few pairs may be twins themselves; the 95th percentile bears that as long as they are few.
+    """
+    rng = np.random.default_rng(seed)
+    total = len(one.pictures) * len(other.pictures)
+    picks = rng.permutation(total)[: 4 * _BACKGROUND_PAIRS] if total < 10_000_000 else rng.integers(total, size=600)
+    values: list[Agreement] = []
+    by_group = False
+    for pick in picks.tolist():
+        i, j = divmod(pick, len(other.pictures))
+        a, b = one.pictures[i], other.pictures[j]
+        if a.path == b.path or one.digests[i] == other.digests[j] or _together(a, b):
+            continue
+        by_group = by_group or any(getattr(a, k) is not None and getattr(b, k) is not None for k in _GROUPS)
+        values.append(agreement(one.thumbnails[i], other.thumbnails[j]))
+        if len(values) == _BACKGROUND_PAIRS:
+            break
+    share = [
+        float(np.quantile(side, _BACKGROUND_SHARE)) if values else 0.0
+        for side in ([v.fine for v in values], [v.coarse for v in values])
+    ]
+    return Background(
+        pairs=len(values),
+        reached=Agreement(fine=share[0], coarse=share[1]),
+        limit=Agreement(
+            fine=max(_LEAST_FINE, (1 + share[0]) / 2), coarse=max(_LEAST_COARSE, (2 + share[1]) / 3)
+        ),
+        by_group=by_group,
+    )
+
+
+_GROUPS = ("part", "sequence", "lot")
+
+
+def _together(a: Picture, b: Picture) -> bool:
+    return any(getattr(a, kind) is not None and getattr(a, kind) == getattr(b, kind) for kind in _GROUPS)
+
+
+def _alike(agrees: Agreement, background: Background) -> bool:
+    coarse = agrees.coarse >= background.limit.coarse and agrees.fine >= background.reached.fine
+    return coarse or agrees.fine >= background.limit.fine
+
+
+def _exact(one: Looks, other: Looks) -> list[tuple[int, int]]:
+    where: dict[str, list[int]] = {}
+    for i, value in enumerate(one.digests):
+        where.setdefault(value, []).append(i)
+    return [(i, j) for j, value in enumerate(other.digests) for i in where.get(value, [])]
+
+
+def _candidates(one: Looks, other: Looks) -> set[tuple[int, int]]:
+    """The few nearest of `one` to each of `other`, by hash and by features; never a picture with itself."""
+    if not one.pictures or not other.pictures:
+        return set()
+    both = np.concatenate([one.features, other.features])
+    middle, spread = both.mean(axis=0), both.std(axis=0) + 1e-6
+    spaces = (
+        (one.hashes * 2.0 - 1.0, other.hashes * 2.0 - 1.0),
+        ((one.features - middle) / spread, (other.features - middle) / spread),
+    )
+    same = one is other
+    count = min(len(one.pictures), _CANDIDATES + same)
+    found: set[tuple[int, int]] = set()
+    for space, asked in spaces:
+        reach = (space**2).sum(axis=1)
+        for start in range(0, len(asked), _BLOCK):
+            far = reach[None] - 2 * asked[start : start + _BLOCK] @ space.T
+            nearest = np.argpartition(far, count - 1, axis=1)[:, :count]
+            found |= {
+                (int(i), start + j)
+                for j, row in enumerate(nearest)
+                for i in row
+                if not (same and int(i) == start + j)
+            }
+    return found
+
+
+def _twins(
+    one: Looks,
+    i: int,
+    other: Looks,
+    j: int,
+    agrees: Agreement,
+    background: Background,
+    *,
+    exact: bool = False,
+) -> Twins:
+    bits = int((one.hashes[i] != other.hashes[j]).sum())
+    why = "the files are identical, byte by byte"
+    if not exact:
+        fine = agrees.fine >= background.limit.fine
+        kind, value, reached = (
+            ("fine", agrees.fine, background.reached.fine)
+            if fine
+            else ("coarse", agrees.coarse, background.reached.coarse)
+        )
+        why = (
+            f"laid on each other their {kind} details agree to {value:.2f}, where 95 of 100 unrelated pairs of these "
+            f"pictures stay below {reached:.2f}; {bits} of {HASH_BITS} hash bits differ"
+        )
+    return Twins(
+        first=one.pictures[i].name,
+        second=other.pictures[j].name,
+        exact=exact,
+        hash_bits=bits,
+        agreement=Agreement(fine=1.0, coarse=1.0) if exact else agrees,
+        why=why,
+    )
