@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Do the suspects find flipped labels? `GATESIGHT_DATA=... python -m benchmarks.suspects [--backbone ONNX]`.
 
-Protocol, fixed: of the train part 5 % of the labels are drawn at random (5 seeds) and each is given another class,
-drawn evenly. The list is made as `gatesight data check` makes it. Shown: the share of the flipped labels within the
-first 10 % of the list, for each seed. The bar is half, for each seed. Labels that were wrong before count as
-not flipped, so the share is a lower bound of what the list finds.
+Protocol, fixed: of the train part 5 % of the labels are drawn at random (5 seeds) and each is given another
+class, drawn evenly. The list is made as `gatesight data check` makes it. Shown: the share of the flipped labels
+within the first 10 % of the list, for each seed. The bar is half, for each seed. Labels that were wrong before
+count as not flipped, so the share is a lower bound of what the list finds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _BOX_PICTURES = 300  # enough boxes to measure on, few enough for two cores
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line a task and write the figures; non-zero when one lies below the bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--backbone", help="ONNX file, or `plain`; default: GATESIGHT_BACKBONE, else the shipped one")
+    parser.add_argument(
+        "--backbone", help="ONNX file, or `plain`; default: GATESIGHT_BACKBONE, else the shipped one"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--tasks", nargs="*", choices=sorted(TASKS), default=sorted(TASKS))
     args = parser.parse_args(argv)

@@ -41,32 +41,19 @@ class Backbone:
         scale: float = 1.0,
         threads: int = 1,
     ) -> None:
-        import onnx  # noqa: PLC0415 - heavy, and only those who bring a backbone need it
-        import onnxruntime  # noqa: PLC0415
-
         try:
-            model = onnx.load(str(path), load_external_data=False)
+            model = _loaded(path)
             self.taps = tuple(taps) if taps else backbone_taps(model)
             shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
             _expose(model, self.taps)
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            self._session: Any = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except StationFault:
-            raise
-        except Exception as error:  # noqa: BLE001 - onnx and onnxruntime have no common error; all mean: not usable
+            self._session = _session(model, threads)
+        except (ValueError, IndexError, KeyError, OSError) as error:
             raise StationFault(
-                f"{path}: not a usable backbone ({str(error).splitlines()[0]}); give an ONNX network that takes "
-                "one picture (1, channels, height, width)"
+                f"{path}: not a usable backbone ({str(error).splitlines()[0]}); give an ONNX network that "
+                "takes one picture (1, channels, height, width)"
             ) from None
         if len(shape) != 4 or shape[1] not in {1, 3}:
-            raise StationFault(
-                f"{path}: its input is {shape}; a backbone takes (1, 1 or 3, height, width)"
-            ) from None
+            raise StationFault(f"{path}: its input is {shape}; a backbone takes (1, 1 or 3, height, width)")
         self.name = path.name
         self._channels: int = shape[1]
         self._height_px = size_px or shape[2] or 320
@@ -98,6 +85,34 @@ class Backbone:
         return np.concatenate(out).astype(np.float32)
 
 
+def _loaded(path: Path) -> onnx.ModelProto:
+    """Read the network. Raises ValueError when the file holds none."""
+    import onnx  # noqa: PLC0415 - heavy, and only those who bring a backbone need it
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _session(model: onnx.ModelProto, threads: int) -> Any:
+    """A runtime for the network. Raises ValueError when it cannot be run."""
+    import onnxruntime  # noqa: PLC0415
+    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented) as error:
+        raise ValueError(str(error)) from None
+
+
 def _inner(maps: np.ndarray, frame: Letterbox) -> np.ndarray:
     """The part of maps (C, h, w) that shows the picture and not the padding; at least one cell."""
     down, across = maps.shape[1] / frame.height_px, maps.shape[2] / frame.width_px
@@ -117,7 +132,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
 
 
 def backbone_taps(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The network's own maps when its outputs are maps, else the last of stride 8 and 16 before the next stride.
+    """The network's own maps when its outputs are maps, else the last of stride 8 and of 16 before the next.
 
     Raises StationFault when it has neither: then the taps have to be named.
     """

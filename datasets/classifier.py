@@ -14,7 +14,7 @@ import numpy as np
 
 PENALTY = 10.0
 """Strength of the ridge on standardised features. Of 10, 30, 100 and 300 it was the best or as good as any on
-backbone features of real pictures; what it costs when labels are wrong is measured by benchmarks/suspects.py."""
+backbone features of real pictures; benchmarks/suspects.py measures what it finds."""
 _STEPS = 12
 _ENOUGH = 1e-4
 

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("datasets.commands.snapshot_data", "fix what a training is given, and compare with before"),
     "split": ("datasets.commands.split_data", "give labelled pictures their sides: train, val, test"),
     "import": ("datasets.commands.import_data", "take in labelled pictures from a folder, file or archive"),
+    "check": ("datasets.commands.check_data", "say whether pictures and labels are ready to be trained on"),
     "export": ("datasets.commands.export_data", "write pictures and labels in an interchange format"),
 }
 """Name -> (module, one line of help)."""

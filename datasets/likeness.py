@@ -25,7 +25,7 @@ from datasets.registration import NONE, Agreement, agreement, thumbnail
 HASH_BITS = 256
 _LOW = 17  # frequencies kept in each direction; the first coefficient (brightness) is left out
 _CANDIDATES = 3  # nearest by hash, and as many by features
-_BACKGROUND_PAIRS = 150
+_BACKGROUND_PAIRS = 80
 _BACKGROUND_SHARE = 0.95
 _LEAST_FINE, _LEAST_COARSE = 0.5, 0.9  # no threshold falls below, however unlike a set's pictures are
 _BLOCK = 256
@@ -91,7 +91,7 @@ def perceptual_hash(grey: np.ndarray) -> np.ndarray:
 
 
 def looks(pictures: Sequence[Picture], describe: Describe = plain_features) -> Looks:
-    """Read each picture once and keep what is compared. Raises StationFault naming a file that is no picture."""
+    """Read each picture once and keep what is compared. Raises StationFault naming a file that is none."""
     digests, hashes, features, thumbnails = [], [], [], []
     for picture in pictures:
         grey = read_grey(picture.path)
@@ -103,7 +103,7 @@ def looks(pictures: Sequence[Picture], describe: Describe = plain_features) -> L
         pictures=tuple(pictures),
         digests=tuple(digests),
         hashes=np.array(hashes, bool).reshape(-1, HASH_BITS),
-        features=np.array(features, np.float32).reshape(len(features), -1),
+        features=np.array(features, np.float32) if features else np.zeros((0, 0), np.float32),
         thumbnails=np.array(thumbnails, np.uint8),
     )
 
@@ -123,11 +123,11 @@ def leaks(
     background = background_of(one, other)
     pairs = _exact(one, other)
     known = {(i, j) for i, j in pairs}
-    found = [_twins(one, i, other, j, NONE, background, exact=True) for i, j in pairs]
+    found = [_twins((one, i), (other, j), NONE, background, exact=True) for i, j in pairs]
     for i, j in sorted(_candidates(one, other) - known):
         agrees = agreement(one.thumbnails[i], other.thumbnails[j])
         if _alike(agrees, background):
-            found.append(_twins(one, i, other, j, agrees, background))
+            found.append(_twins((one, i), (other, j), agrees, background))
     found.sort(key=lambda t: (not t.exact, -t.agreement.fine - t.agreement.coarse, t.first, t.second))
     return Leaks(
         pairs=tuple(found),
@@ -143,12 +143,12 @@ def twin_pairs(pictures: Sequence[Picture] | Looks, describe: Describe = plain_f
         return ()
     background = background_of(seen, seen)
     exact = {(i, j) for i, j in _exact(seen, seen) if i < j}
-    found = [_twins(seen, i, seen, j, NONE, background, exact=True) for i, j in sorted(exact)]
+    found = [_twins((seen, i), (seen, j), NONE, background, exact=True) for i, j in sorted(exact)]
     near = {(min(i, j), max(i, j)) for i, j in _candidates(seen, seen) if i != j} - exact
     for i, j in sorted(near):
         agrees = agreement(seen.thumbnails[i], seen.thumbnails[j])
         if _alike(agrees, background):
-            found.append(_twins(seen, i, seen, j, agrees, background))
+            found.append(_twins((seen, i), (seen, j), agrees, background))
     return tuple(found)
 
 
@@ -202,7 +202,9 @@ def background_of(one: Looks, other: Looks, seed: int = 0) -> Background:
     """
     rng = np.random.default_rng(seed)
     total = len(one.pictures) * len(other.pictures)
-    picks = rng.permutation(total)[: 4 * _BACKGROUND_PAIRS] if total < 10_000_000 else rng.integers(total, size=600)
+    picks = (
+        rng.permutation(total)[: 4 * _BACKGROUND_PAIRS] if total < 10_000_000 else rng.integers(total, size=600)
+    )
     values: list[Agreement] = []
     by_group = False
     for pick in picks.tolist():
@@ -275,15 +277,14 @@ def _candidates(one: Looks, other: Looks) -> set[tuple[int, int]]:
 
 
 def _twins(
-    one: Looks,
-    i: int,
-    other: Looks,
-    j: int,
+    a: tuple[Looks, int],
+    b: tuple[Looks, int],
     agrees: Agreement,
     background: Background,
     *,
     exact: bool = False,
 ) -> Twins:
+    (one, i), (other, j) = a, b
     bits = int((one.hashes[i] != other.hashes[j]).sum())
     why = "the files are identical, byte by byte"
     if not exact:
@@ -294,8 +295,8 @@ def _twins(
             else ("coarse", agrees.coarse, background.reached.coarse)
         )
         why = (
-            f"laid on each other their {kind} details agree to {value:.2f}, where 95 of 100 unrelated pairs of these "
-            f"pictures stay below {reached:.2f}; {bits} of {HASH_BITS} hash bits differ"
+            f"laid on each other their {kind} details agree to {value:.2f}, where 95 of 100 unrelated pairs "
+            f"of these pictures stay below {reached:.2f}; {bits} of {HASH_BITS} hash bits differ"
         )
     return Twins(
         first=one.pictures[i].name,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-
 from datasets.features import Describe, plain_features
 from datasets.labels import LabelledSet, Picture
 from datasets.likeness import Leaks, Looks, Twins, joined, leaks, looks, twin_pairs
@@ -22,7 +21,7 @@ from inspection.statistics import upper_bound
 
 FOR_ONE_PER_CENT = 299
 """Defective parts, none escaped, that it takes to say "under 1 %" with 95 % confidence."""
-_STRADDLE_REMEDY = "Split again by part or lot (`gatesight data split`), so that what belongs together stays together."
+_STRADDLE_REMEDY = "Split again by part or lot (`gatesight data split`): what belongs together stays together."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +59,13 @@ def examine(
     *,
     features: str = "plain",
     accept_leaks: bool = False,
-    look_for_suspects: bool = True,
+    quick: bool = False,
 ) -> Report:
-    """Look at a set, or at the parts of a split. accept_leaks: a leak is told, and forbids nothing."""
+    """Look at a set, or at the parts of a split.
+
+    accept_leaks: a leak is told, and forbids nothing. quick: look neither for twins in the first part nor for
+    suspects.
+    """
     remarks: list[Remark] = []
     seen: dict[str, Part] = {}
     for name, data in parts.items():
@@ -82,7 +85,7 @@ def examine(
         name: [p for p in part.data.pictures if part.measured[p.name].readable] for name, part in seen.items()
     }
     looked = {name: looks(pictures, describe) for name, pictures in readable.items()}
-    twins = twin_pairs(looked[first])
+    twins = () if quick else twin_pairs(looked[first])
     remarks += _twin_remarks(first, twins)
     found = _leaks_between(looked)
     for name, leak in found.items():
@@ -91,10 +94,8 @@ def examine(
     remarks += claim_remarks("test" if "test" in seen else first, claimed.data.pictures)
     whole: list[Suspect] = []
     boxes: list[Suspect] = []
-    if look_for_suspects:
-        whole = worth_a_look(
-            picture_suspects(readable[first], describe, features=looked[first].features)
-        )
+    if not quick:
+        whole = worth_a_look(picture_suspects(readable[first], describe, features=looked[first].features))
         boxes = worth_a_look(box_suspects(readable[first], describe))
         remarks += _suspect_remarks(first, whole, boxes)
     remarks.sort(key=lambda remark: remark.weight.rank)
@@ -134,7 +135,7 @@ def leak_remarks(where: str, found: Leaks, *, accepted: bool = False) -> list[Re
                     weight=weight,
                     where=where,
                     text=f"{pictures} pictures of {where.split('/')[1]} show {kind} as one of "
-                    f"{where.split('/')[0]}: figures from them would be too good.",
+                    f"{where.split('/', maxsplit=1)[0]}: figures from them would be too good.",
                     remedy="Move each pair to one side, or take the copies out; `gatesight data split` keeps "
                     "twins together.",
                     names=tuple(f"{pair.first} | {pair.second}" for pair in pairs),
@@ -201,7 +202,7 @@ def _claim(where: str, kind: str, what: str, count: int) -> Remark:
         where=where,
         text=f"With {count} {kind} and 0 {what} the claim would be: at most {bound:.2g} % "
         "(one-sided, exact, 95 %).",
-        remedy="Nothing to do." if enough else f'"Under 1 %" needs {FOR_ONE_PER_CENT} of them, all judged right.',
+        remedy="Nothing to do." if enough else f'"Under 1 %" needs {FOR_ONE_PER_CENT}, all judged right.',
     )
 
 
@@ -218,7 +219,7 @@ def _twin_remarks(where: str, twins: Sequence[Twins]) -> list[Remark]:
                     topic="duplicates",
                     weight=Weight.WARNS,
                     where=where,
-                    text=f"{sum(map(len, groups))} pictures are {kind} of one another, in {len(groups)} groups.",
+                    text=f"{sum(map(len, groups))} pictures in {len(groups)} groups are {kind}.",
                     remedy="Keep each group on one side of any split (`gatesight data split` does); identical "
                     "files teach nothing new and can go.",
                     names=tuple(" | ".join(sorted(group)) for group in groups),
@@ -236,15 +237,13 @@ def _suspect_remarks(where: str, whole: Sequence[Suspect], boxes: Sequence[Suspe
                     topic="label noise",
                     weight=Weight.WARNS,
                     where=where,
-                    text=f"{len(found)} labels of {kind} are not believed by a classifier that did not see them.",
+                    text=f"{len(found)} labels of {kind} are not believed by a classifier that never saw them.",
                     remedy="Look at them in this order, and correct or confirm each.",
                     names=tuple(
-                        f"{s.picture}{'' if s.box is None else f' box {s.box}'}: {s.given}, likelier {s.likelier} "
-                        f"({s.belief_likelier:.2f} against {s.belief:.2f})"
+                        f"{s.picture}{'' if s.box is None else f' box {s.box}'}: {s.given}, "
+                        f"likelier {s.likelier} ({s.belief_likelier:.2f} against {s.belief:.2f})"
                         for s in found
                     ),
                 )
             )
     return out
-
-

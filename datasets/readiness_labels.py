@@ -59,8 +59,8 @@ def label_remarks(where: str, data: LabelledSet, measured: Mapping[str, Measured
                 "links",
                 Weight.WARNS,
                 where,
-                f"{len(unlinked)} of {len(data.pictures)} pictures name no part, sequence or lot: nobody can tell "
-                "which belong together, and each counts as a part of its own.",
+                f"{len(unlinked)} of {len(data.pictures)} pictures name no part, sequence or lot: nobody "
+                "can tell which belong together, and each counts as a part of its own.",
                 "Give `part`, `sequence` or `lot` with the import, from file names or from the line's records.",
                 unlinked,
             )
@@ -68,7 +68,7 @@ def label_remarks(where: str, data: LabelledSet, measured: Mapping[str, Measured
     return out
 
 
-def _remark(
+def _remark(  # noqa: PLR0917 - a sentence with its parts in their usual order
     topic: str, weight: Weight, where: str, text: str, remedy: str, names: list[str] | None = None
 ) -> Remark:
     return Remark(topic=topic, weight=weight, where=where, text=text, remedy=remedy, names=tuple(names or ()))
@@ -111,7 +111,7 @@ def _counts(where: str, data: LabelledSet) -> list[Remark]:
                 Weight.WARNS,
                 where,
                 f"{most} has {full[most]} labels, {least} only {full[least]}.",
-                f"Collect more of {least} (sampling puts new-looking pictures first), and judge each class by itself.",
+                f"Collect more of {least} (sampling puts new-looking pictures first), and judge by class.",
                 [least],
             )
         )
@@ -194,7 +194,7 @@ def _whole(where: str, data: LabelledSet) -> list[Remark]:
                 f"{len(bare)} defective pictures carry no annotation.",
                 "Good-only teaching and classification can use them; for detection draw the defects."
                 if all_bare
-                else "Draw the defects, or correct the whole-picture label; a detector would learn them as good.",
+                else "Draw the defects, or correct the whole-picture label: a detector learns them as good.",
                 bare,
             )
         )

@@ -15,6 +15,7 @@ from datasets.readiness_remarks import Remark, Weight
 _FEW = 8  # pictures below which no outlier can be told
 _OUTLYING = 4.0  # robust standard deviations
 _BLURRED = 0.35  # of the set's median sharpness, at most
+_ODD_GREY = 10.0  # grey levels from the median, at least
 _CLIPPED = 0.25  # of all pixels
 _TELLING = 0.90  # AUROC from which a trivial statistic solves the task
 _SIZE_RATIO = 2.0
@@ -81,19 +82,14 @@ def _outliers(where: str, names: Sequence[str], measured: Mapping[str, Measured]
     sharp = np.array([measured[name].sharpness for name in names])
     grey = np.array([measured[name].mean_grey for name in names])
     two_valued = np.array([measured[name].black + measured[name].white > 0.98 for name in names])
-    low = _distance(np.log(sharp + 1e-3)) < -_OUTLYING
-    blurred = [name for name, bad in zip(names, low & (sharp < _BLURRED * np.median(sharp)), strict=True) if bad]
-    far = np.abs(_distance(grey)) > _OUTLYING
-    exposed = [
-        name
-        for name, bad, binary in zip(names, far & (np.abs(grey - np.median(grey)) > 10), two_valued, strict=True)
-        if bad and not binary
-    ]
-    clipped = [
-        name
-        for name, binary in zip(names, two_valued, strict=True)
-        if not binary and max(measured[name].black, measured[name].white) > _CLIPPED
-    ]
+    clips = np.array([max(measured[name].black, measured[name].white) > _CLIPPED for name in names])
+    unsharp = (_distance(np.log(sharp + 1e-3)) < -_OUTLYING) & (sharp < _BLURRED * np.median(sharp))
+    odd = (np.abs(_distance(grey)) > _OUTLYING) & (np.abs(grey - np.median(grey)) > _ODD_GREY)
+
+    def those(which: np.ndarray) -> list[str]:
+        return [names[i] for i in np.flatnonzero(which).tolist()]
+
+    blurred, exposed, clipped = those(unsharp), those(odd & ~two_valued), those(clips & ~two_valued)
     found = (
         (
             "blur",
@@ -144,8 +140,8 @@ def _sizes(where: str, names: Sequence[str], measured: Mapping[str, Measured]) -
             topic="sizes",
             weight=Weight.WARNS,
             where=where,
-            text=f"Pictures come in {kinds} sizes, the longer side from {sides.min()} to {sides.max()} px: the same "
-            "defect is shown to the network at very different scales.",
+            text=f"Pictures come in {kinds} sizes, the longer side from {sides.min()} to {sides.max()} px: the "
+            "same defect is shown to the network at very different scales.",
             remedy="Cut all pictures to one field of view, or train with an input that fits the largest.",
         )
     ]
@@ -172,8 +168,8 @@ def _telling(where: str, pictures: Sequence[Picture], measured: Mapping[str, Mea
                     weight=Weight.WARNS,
                     where=where,
                     text=f"The {name} of a picture alone tells good from defective (AUROC {area:.3f}).",
-                    remedy="Photograph good and defective parts in the same session, normalise gain, and judge by "
-                    "where the model looks, not by picture scores.",
+                    remedy="Photograph good and defective parts in the same session, normalise gain, judge "
+                    "by where the model looks, not by picture scores.",
                 )
             )
     return out

@@ -3,7 +3,7 @@
 
 Hashes and features say which pictures may be twins; this says whether they are. What is compared is detail with
 its local contrast divided out: two frames of one set-up agree in layout and light, only twins agree in texture.
-Alignment: phase correlation, then ECC (Evangelidis and Psarakis, PAMI 30 (2008) 1858) for a small affine change.
+Alignment: phase correlation, then ECC (Evangelidis and Psarakis, PAMI 30 (2008) 1858) for an affine change.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _LARGEST_CHANGE = 0.35  # of area: more is not the same picture
 _SMALLEST_OVERLAP = 0.4
 _STEPS = (3, 15, 1e-3)  # ECC: by count and by change, iterations, change
 _NO_MOVE = np.eye(2, 3, dtype=np.float32)
+_EVERYWHERE = np.ones((SIDE_PX, SIDE_PX), np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,9 @@ def _refined(
     first: np.ndarray, second: np.ndarray, seen: tuple[np.ndarray, np.ndarray], start: np.ndarray
 ) -> Agreement:
     try:
-        _, warp = cv2.findTransformECC(seen[0], seen[1], start.copy(), cv2.MOTION_AFFINE, _STEPS, None, 1)
+        _, warp = cv2.findTransformECC(
+            seen[0], seen[1], start.copy(), cv2.MOTION_AFFINE, _STEPS, _EVERYWHERE, 1
+        )
     except cv2.error:  # it does not converge on pictures that have nothing in common
         return NONE
     return _at(first, second, np.asarray(warp, np.float32))
@@ -78,9 +81,7 @@ def _at(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> Agreement:
     if not np.isfinite(warp).all() or abs(np.linalg.det(warp[:, :2]) - 1) > _LARGEST_CHANGE:
         return NONE
     size, back = (SIDE_PX, SIDE_PX), cv2.WARP_INVERSE_MAP
-    lies = cv2.warpAffine(
-        second, warp, size, flags=cv2.INTER_LINEAR | back, borderMode=cv2.BORDER_REPLICATE
-    )
+    lies = cv2.warpAffine(second, warp, size, flags=cv2.INTER_LINEAR | back, borderMode=cv2.BORDER_REPLICATE)
     seen = cv2.warpAffine(np.ones_like(first), warp, size, flags=cv2.INTER_NEAREST | back)
     seen[:_EDGE_PX] = seen[-_EDGE_PX:] = 0
     seen[:, :_EDGE_PX] = seen[:, -_EDGE_PX:] = 0

@@ -3,8 +3,8 @@
 
 Confident learning (Northcutt, Jiang, Chuang, J. Artif. Intell. Res. 70 (2021) 1373) with the out-of-fold
 probability of the given label as rank: the less the rest of the data believes it, the higher it stands. Folds
-never tear a group, or a twin would vouch for a wrong label. A list of suspects is where a person looks first; it
-proves nothing, and it finds single slips, not a rule that everybody applied wrongly.
+never tear a group, or a twin would vouch for a wrong label. The list is where a person looks first; it proves
+nothing, and it finds single slips, not a rule that everybody applied wrongly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFECTIVE, GOOD = "defective", "good"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """One label that the rest of the data does not believe. `box` is its place in the picture's labels, or None."""
+    """One label that the rest of the data does not believe. `box`: its place among the picture's."""
 
     picture: str
     box: int | None
@@ -138,6 +138,7 @@ def _suspects(
 
 def worth_a_look(suspects: Sequence[Suspect], share: float = 0.10) -> list[Suspect]:
     """The part of a list that a person should look at: its first tenth, and of those what is believed less
-    than another label."""
+    than another label.
+    """
     first = max(1, round(share * len(suspects))) if suspects else 0
     return [suspect for suspect in suspects[:first] if suspect.unlikely]

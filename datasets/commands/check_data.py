@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`gatesight data check`: is this data ready to be trained on, and what could be claimed with it?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets.beliefs import read
+from datasets.coco import read_coco
+from datasets.features import describer
+from datasets.labels import LabelledSet
+from datasets.readiness import examine
+from datasets.readiness_page import write_page
+from datasets.readiness_plain import as_plain, as_text
+from datasets.store import is_home, open_home
+from inspection.types import StationFault
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """[DATASET|COCO], --train, --val, --test, --backbone, --html, --accept-leaks, --quick."""
+    parser.add_argument("data", type=Path, nargs="?", metavar="DATASET|COCO", help="dataset home or COCO file")
+    for side in ("train", "val", "test"):
+        parser.add_argument(f"--{side}", type=Path, metavar="COCO", help=f"{side} part of a split")
+    parser.add_argument(
+        "--backbone",
+        metavar="ONNX",
+        help="network to compare pictures with, or `plain`; default: GATESIGHT_BACKBONE, else the shipped one",
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails too")
+    parser.add_argument(
+        "--accept-leaks", action="store_true", help="tell what lies on both sides, and forbid nothing for it"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="look neither for twins within a part nor for wrong labels"
+    )
+
+
+def run(args: argparse.Namespace) -> Mapping[str, Any]:
+    """Look at everything; `ok` is False when something forbids training."""
+    parts = _parts(args)
+    describe, name = describer(args.backbone)
+    report = examine(
+        parts,
+        describe,
+        features=name,
+        accept_leaks=args.accept_leaks,
+        quick=args.quick,
+    )
+    if args.html is not None:
+        write_page(args.html, report)
+    return {"said": as_text(report, args.html), "ok": report.ready, **as_plain(report)}
+
+
+def _parts(args: argparse.Namespace) -> dict[str, LabelledSet]:
+    split: dict[str, Path] = {
+        side: path for side in ("train", "val", "test") if (path := getattr(args, side)) is not None
+    }
+    if (args.data is None) == (not split):
+        raise StationFault("Name a DATASET or COCO file, or the parts of a split with --train and --test.")
+    if split:
+        if "train" not in split:
+            raise StationFault("A split has a part to train on: name it with --train.")
+        return {side: read_coco(path) for side, path in split.items()}
+    if is_home(args.data):
+        with open_home(args.data) as home:
+            return {"data": read(home, unlabelled=False)}
+    return {"data": read_coco(args.data)}
