@@ -99,7 +99,12 @@ def _loaded(path: Path) -> onnx.ModelProto:
 def _session(model: onnx.ModelProto, threads: int) -> Any:
     """A runtime for the network. Raises ValueError when it cannot be run."""
     import onnxruntime  # noqa: PLC0415
-    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415
+    from onnxruntime.capi.onnxruntime_pybind11_state import (  # noqa: PLC0415
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+    )
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotSupported  # noqa: PLC0415
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -109,7 +114,7 @@ def _session(model: onnx.ModelProto, threads: int) -> Any:
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-    except (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented) as error:
+    except (Fail, InvalidArgument, InvalidGraph, NotSupported) as error:
         raise ValueError(str(error)) from None
 
 
