@@ -4,21 +4,86 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inspection.types import StationFault
+from datasets.adding import SIDES, add
+from datasets.formats.table import FORMATS
+from datasets.intake import Intake, opened
+from datasets.labels import LabelledSet
+from datasets.store import open_home
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """SOURCE, --into, --format, --lot."""
+    """SOURCE, --into and what to know about the pictures."""
+    parser.epilog = f"Formats: {', '.join(FORMATS)} (docs/formats.md)."
     parser.add_argument("source", type=Path, help="folder, label file, or zip/tar archive")
-    parser.add_argument("--into", type=Path, required=True, metavar="DATASET", help="dataset home")
-    parser.add_argument("--format", help="say the format instead of letting it be found")
+    parser.add_argument("--into", type=Path, required=True, metavar="DATASET", help="dataset home; made if new")
+    parser.add_argument("--format", metavar="F", help="say the format instead of letting it be found")
     parser.add_argument("--lot", help="lot of every picture that names none")
+    parser.add_argument("--side", choices=SIDES, help="side of every later split; default: splits decide")
+    parser.add_argument(
+        "--good",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="whole-picture class that means good; or none",
+    )
+    parser.add_argument("--prefix", default="", help="goes before every name, to keep sources apart")
+    parser.add_argument(
+        "--replace", action="store_true", help="let these labels replace others of known pictures"
+    )
+    parser.add_argument("--who", help="who says so (default: the user of this session)")
+    parser.add_argument("--why", help="why (default: import of SOURCE)")
 
 
 def run(args: argparse.Namespace) -> Mapping[str, Any]:
-    """Refuse: the reader side is being built."""
-    raise StationFault(f"{args.source}: this build cannot import yet")
+    """Read everything first, then add it in one act."""
+    with opened(args.source, beside=args.into, format_name=args.format, good=args.good, lot=args.lot) as intake:
+        with open_home(args.into, create=True) as home:
+            added = add(
+                home,
+                intake.labelled,
+                who=args.who or getpass.getuser(),
+                why=args.why or f"import of {args.source.name or args.source.resolve().name} ({intake.format})",
+                side=args.side,
+                replace=args.replace,
+                prefix=args.prefix,
+            )
+        counts = _counts(intake.labelled)
+    answer = {
+        "dataset": str(args.into),
+        "source": str(args.source),
+        "format": intake.format,
+        "pictures": added.pictures,
+        "known": added.known,
+        "replaced": added.replaced,
+        "labels": added.labels,
+        **counts,
+        "notes": list(intake.notes),
+    }
+    return answer | {"said": _said(answer, intake)}
+
+
+def _counts(labelled: LabelledSet) -> dict[str, Any]:
+    marks = Counter(label.class_name for picture in labelled.pictures for label in picture.labels)
+    wholes = Counter(p.image_class for p in labelled.pictures if p.image_class is not None)
+    return {
+        "good": sum(picture.good for picture in labelled.pictures),
+        "marks": {name: marks[name] for name in labelled.classes},
+        "image_classes": dict(sorted(wholes.items())),
+    }
+
+
+def _said(answer: Mapping[str, Any], intake: Intake) -> str:
+    marks = ", ".join(f"{name} {count}" for name, count in answer["marks"].items()) or "none"
+    lines = [
+        f"Imported {answer['pictures']} new pictures from {answer['source']} ({intake.format}).",
+        f"{answer['known']} were in {answer['dataset']} already, {answer['replaced']} got other labels.",
+        f"{len(intake.labelled.pictures)} pictures in all, {answer['good']} of them good; marks: {marks}.",
+        *intake.notes,
+    ]
+    return "\n".join(lines)

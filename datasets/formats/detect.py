@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.formats import cvat, folders, safe_xml, voc
 from datasets.formats.place import Place, read_json
-from datasets.formats.table import FORMATS
+from datasets.formats.table import FORMATS, format_named
 from datasets.hostile import PICTURE_SUFFIXES
 
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".yaml": "yolo", ".yml": "yolo"}
@@ -99,3 +99,17 @@ def _candidates(home: Path) -> Iterator[tuple[str, Path]]:
 def _has_class_folders(home: Path) -> bool:
     inner = [p for p in home.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "images"]
     return any(f.suffix.lower() in PICTURE_SUFFIXES for p in inner for f in p.rglob("*"))
+
+
+def label_file_of(path: Path, name: str) -> Path:
+    """Where to read `path` from in the format that was said: the one label file of that kind in a folder."""
+    form = format_named(name).name.removesuffix("-segment")
+    if not path.exists():
+        raise Place(path).fault("no such file or folder")
+    if path.is_file() or form == "folders":
+        return _only_folder(path) if path.is_dir() else path
+    home = _only_folder(path)
+    found = [where for kind, where in _candidates(home) if kind == form]
+    if len(found) > 1:
+        raise Place(path).fault(f"{len(found)} {form} files in it; name the one that is meant")
+    return found[0] if found else home

@@ -138,6 +138,8 @@ def _results(place: Place, task: dict[str, Any]) -> list[tuple[Place, dict[str, 
         for i, a in enumerate(listing(at, task.get("annotations") or []))
     ]
     standing = [(where, a) for where, a in given if not a.get("was_cancelled")]
+    if not standing:
+        raise at.fault("nobody has labelled it yet; label it, or leave it out of the export")
     truths = [(where, a) for where, a in standing if a.get("ground_truth") is True]
     chosen = truths if len(standing) > 1 else standing
     if len(standing) > 1 and len(truths) != 1:
