@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A broken or harmful label file is refused in one sentence that names file and line or field; nothing changes."""
+"""A broken or harmful label file is refused in one sentence naming file and line or field; nothing changes."""
 
 from __future__ import annotations
 
