@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from inspection.twin.stamp import STRIP_HEIGHT_PX
 from inspection.types import Finding, StationFault
 from training.engine import Asked, Look
 from training.pictures import read_picture
-from training.pixel_level import PixelJudge
+from training.pixel_level import MaskJudge, PixelJudge
 from training.statistics import PartAnswer, Scored
 from training.trivial import statistics_of
 from weights.bundle import Bundle
@@ -62,8 +61,7 @@ class Answers:
     pictures: int = 0
     classes: tuple[str, ...] = ()  # what class indexes mean
     boxes: bool = True  # whether somebody marked boxes and the bundle finds places
-    found_masks: tuple[tuple[Scored, dict[str, Any]], ...] = ()
-    truth_masks: tuple[tuple[Scored, dict[str, Any]], ...] = ()
+    masks: MaskJudge | None = None
     shown: tuple[Shown, ...] = ()
     pixels: PixelJudge | None = None
 
@@ -186,6 +184,7 @@ def answer(
     classes = tuple(bundle.card.classes)
     channels = bundle.card.picture_channels
     judge = None if spoil is not None else PixelJudge.of(bundle.card, questions, unmarked_are_free)
+    masks = None if spoil is not None else MaskJudge.of(bundle.card, questions)
     views: dict[str, list[int]] = {}
     shown: list[Shown] = []
     asked = Asked(bundle, threads=threads)
@@ -206,6 +205,8 @@ def answer(
             )
             if judge is not None:
                 judge.add(look, question, picture.shape[:2])
+            if masks is not None:
+                masks.add(look, question, picture.shape[:2])
     finally:
         asked.close()
     parts = tuple(
@@ -221,6 +222,7 @@ def answer(
         boxes=bool(truth) and bundle.card.output.kind != "scores_nc",
         shown=tuple(shown),
         pixels=judge,
+        masks=masks,
     )
 
 

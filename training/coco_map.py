@@ -65,7 +65,8 @@ def _judged(
         return 0.0, 0.0
     document = {
         "info": {},
-        "images": [{"id": n + 1} for n in range(pictures)],
+        # run lengths carry their own size; pycocotools only asks that the keys be there
+        "images": [{"id": n + 1, "height": 0, "width": 0} for n in range(pictures)],
         "categories": [{"id": n + 1, "name": str(n)} for n in range(classes)],
         "annotations": [{"id": n + 1, **mark} for n, mark in enumerate(marks)],
     }

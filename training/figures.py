@@ -54,11 +54,8 @@ def figures(
     recipe = limits if isinstance(limits, Recipe) else recipe_from_limits(limits)
     how = protocol_named(protocol) if isinstance(protocol, str) else protocol
     boxes = coco_map(answers.found, answers.truth, answers.pictures, len(classes)) if answers.boxes else None
-    masks = (
-        coco_mask_map(answers.found_masks, answers.truth_masks, answers.pictures, len(classes))
-        if answers.truth_masks
-        else None
-    )
+    drawn = answers.masks
+    masks = None if drawn is None else coco_mask_map(drawn.found, drawn.truth, drawn.pictures, len(classes))
     result: dict[str, Any] = {
         "pictures": answers.pictures,
         "map50": None if boxes is None else round(boxes[0], 5),
@@ -156,8 +153,9 @@ def _counting(findings: Sequence[Finding], recipe: Recipe) -> list[Finding]:
 
 
 def _confusion(answers: Answers, recipe: Recipe) -> dict[str, Any]:
-    """By marks where there are boxes, and by whole pictures."""
+    """By marks where there are boxes, and by whole pictures where each shows one kind of defect at most."""
     labelled = [item for item in answers.shown if item.question.labelled]
+    one_kind = all(len({mark.class_name for mark in item.question.labels}) <= 1 for item in labelled)
     whole = []
     for item in labelled:
         question = item.question
@@ -166,7 +164,10 @@ def _confusion(answers: Answers, recipe: Recipe) -> dict[str, Any]:
         best = max(counted, key=lambda f: f.score, default=None)
         whole.append(("good" if question.good else told, best.defect_class if best else "good"))
     marks = [(_counting(item.findings, recipe), item.question.labels) for item in labelled]
-    return {"marks": confusion(marks) if answers.boxes else None, "pictures": picture_confusion(whole)}
+    return {
+        "marks": confusion(marks) if answers.boxes else None,
+        "pictures": picture_confusion(whole) if one_kind else None,
+    }
 
 
 def _calibration(answers: Answers, classes: Sequence[str]) -> dict[str, Any]:

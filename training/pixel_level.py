@@ -19,14 +19,18 @@ from datasets.labels import GOOD_CLASSES
 from inspection.detectors.decode import Place
 from inspection.pixels import Letterbox
 from inspection.prepare import Placement
+from inspection.types import Box
 from training.areas import PixelTally
+from training.coco_map import encoded
 from training.engine import Look
+from training.statistics import Scored
 from weights.card import Card
 
 if TYPE_CHECKING:
     from training.answers import Question
 
 COMMON_LIMIT = 0.5
+_MOST_INSTANCES = 100  # of a class in a picture, as COCO counts them
 
 
 def maps_in_source(table: np.ndarray, place: Place, size: tuple[int, int]) -> np.ndarray:
@@ -52,6 +56,64 @@ def maps_in_source(table: np.ndarray, place: Place, size: tuple[int, int]) -> np
             prepared = cv2.warpAffine(prepared, place.back[:2], (size[1], size[0]), flags=cv2.INTER_LINEAR)
         out[number] = prepared
     return out
+
+
+def instances(scores: np.ndarray, floor: float) -> list[tuple[float, np.ndarray]]:
+    """(score, mask bool (h, w)) of each connected region of one class's map at or above the floor, best first.
+
+    As the station makes findings: the score is the highest value, the mask the pixels of at least half that.
+    """
+    count, found, stats, _ = cv2.connectedComponentsWithStats(
+        (scores >= floor).astype(np.uint8), connectivity=8
+    )
+    regions: list[tuple[float, np.ndarray]] = []
+    for number in range(1, count):
+        x, y, width, height = (int(v) for v in stats[number, :4])
+        window = (slice(y, y + height), slice(x, x + width))
+        values = np.where(np.asarray(found)[window] == number, scores[window], 0.0)
+        mask = np.zeros(scores.shape, bool)
+        mask[window] = values >= values.max() / 2
+        regions.append((float(values.max()), mask))
+    return sorted(regions, key=lambda region: -region[0])[:_MOST_INSTANCES]
+
+
+@dataclass(slots=True, kw_only=True)
+class MaskJudge:
+    """Masks of every instance, found and true, for COCO's mask mAP; pictures number from 0."""
+
+    classes: tuple[str, ...]
+    floor: float
+    found: list[tuple[Scored, dict[str, Any]]] = field(default_factory=list)
+    truth: list[tuple[Scored, dict[str, Any]]] = field(default_factory=list)
+    pictures: int = 0
+
+    @classmethod
+    def of(cls, card: Card, questions: Sequence[Question]) -> MaskJudge | None:
+        """A judge for a segmenting bundle where somebody drew outlines, else None."""
+        outlined = any(mark.polygons or mark.mask is not None for q in questions for mark in q.labels)
+        if card.task != "segment" or card.output.kind != "maps_nchw" or not outlined:
+            return None
+        return cls(classes=tuple(card.classes), floor=max(card.floor_score, 1e-3))
+
+    def add(self, look: Look, question: Question, size: tuple[int, int]) -> None:
+        """Count one labelled picture; `size` is (height, width)."""
+        if not question.labelled:
+            return
+        maps = maps_in_source(look.table, look.place, size)
+        for number, (name, scores) in enumerate(zip(self.classes, maps, strict=True)):
+            if name in GOOD_CLASSES:
+                continue
+            for score, mask in instances(scores, self.floor):
+                self.found.append((self._entry(number, score, mask), encoded(mask)))
+        for label in question.labels:
+            mask = label.pixels(*size)
+            self.truth.append((self._entry(self.classes.index(label.class_name), 1.0, mask), encoded(mask)))
+        self.pictures += 1
+
+    def _entry(self, class_index: int, score: float, mask: np.ndarray) -> Scored:
+        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        box = Box(x0_px=x, y0_px=y, x1_px=x + width, y1_px=y + height)
+        return Scored(picture=self.pictures, class_index=class_index, box=box, score=score)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -98,6 +98,19 @@ def test_whole_picture_scores_are_judged_by_the_rules_too(folder: Path):
     assert found["auroc"] == pytest.approx(30 / 35, abs=1e-6)
 
 
+def test_a_segmenting_bundle_is_judged_by_its_masks_too(folder: Path):
+    about = toys.card(task="segment", classes=["spot"], floor_score=0.45)
+    toys.toy_bundle(folder, toys.brightness_map(), about, {"spot": 0.6})
+    shown = [Toy(name=f"bright{i}", level=230, at=(6 + 8 * i, 10)) for i in range(4)]
+    toys.toy_set(folder, [*shown, Toy(name="good")])
+    _, whole = _asked(folder)
+    assert whole["mask_map50"] == pytest.approx(1.0)
+    assert whole["pixel_f1"] > 0.9
+    toys.toy_set(folder, [*shown[:3], Toy(name="glare", level=240, image_class="good", marked=False)])
+    _, glare = _asked(folder)  # a false mask stands first: precision 1/2, 2/3, 3/4
+    assert glare["mask_map50"] == pytest.approx(0.75, abs=1e-3)
+
+
 def test_views_of_one_part_are_judged_together(folder: Path):
     toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
     shown = [

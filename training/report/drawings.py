@@ -24,8 +24,12 @@ def chart(
     y_max: float,
     dots: Sequence[tuple[str, Point]] = (),
     shares: bool = True,
+    x_names: Sequence[str] = (),
 ) -> str:
-    """An SVG of curves (name, css class, points) from 0 to x_max and y_max, and of dots (name, point)."""
+    """An SVG of curves (name, css class, points) from 0 to x_max and y_max, and of dots (name, point).
+
+    x_names: what stands below the lines of the grid, evenly; without them, numbers.
+    """
     wide, high = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 
     def at(point: Point) -> tuple[float, float]:
@@ -40,8 +44,9 @@ def chart(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">',
         f"<title>{title}</title>",
     ]
-    for step in range(5):
-        share = step / 4
+    names = x_names or [mark(step / 4 * x_max) for step in range(5)]
+    for step, name in enumerate(names):
+        share = step / max(len(names) - 1, 1)
         x, y = at((share * x_max, share * y_max))
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{WIDTH - _RIGHT}" y2="{y}"/>')
         parts.append(f'<line class="grid" x1="{x}" y1="{_TOP}" x2="{x}" y2="{HEIGHT - _BOTTOM}"/>')
@@ -49,9 +54,7 @@ def chart(
             f'<text class="tick" x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{mark(share * y_max)}</text>'
         )
         below = HEIGHT - _BOTTOM + 16
-        parts.append(
-            f'<text class="tick" x="{x}" y="{below}" text-anchor="middle">{mark(share * x_max)}</text>'
-        )
+        parts.append(f'<text class="tick" x="{x}" y="{below}" text-anchor="middle">{escape(name)}</text>')
     for name, css, points in curves:
         line = " ".join(f"{x},{y}" for x, y in map(at, points))
         parts.append(f'<polyline class="curve {css}" points="{line}"><title>{escape(name)}</title></polyline>')

@@ -166,7 +166,7 @@ def _trade_off(result: Mapping[str, Any]) -> str:
 
 
 def _costs(rows: list[tuple[float, float, float]]) -> str:
-    """Cost of a part against what an escape costs, on a scale of powers of ten."""
+    """Cost of a part against what an escape costs."""
     top = nice(max(max(recipe, best) for _, recipe, best in rows))
     across = [float(index) for index in range(len(rows))]
     return chart(
@@ -178,9 +178,10 @@ def _costs(rows: list[tuple[float, float, float]]) -> str:
                 list(zip(across, (row[2] for row in rows), strict=True)),
             ),
         ],
-        x_label="what an escape costs: 1, 10, 100, 1000 overkills (0 to 3)",
+        x_label="overkills that one escape costs as much as",
         y_label="cost of a part",
         x_max=across[-1],
         y_max=top,
         shares=False,
+        x_names=[f"{row[0]:g}" for row in rows],
     )
