@@ -128,6 +128,8 @@ def _add_facts(
         ]
     )
     replaced = 0
+    relinked = [row for one in known if replace and (row := _relinked(present[one.name], one, side))]
+    act.insert(t.links, relinked)
     for one in known:
         rows = _rows_of_known(present[one.name], one, unlabelled=unlabelled, replace=replace)
         replaced += bool(rows)
@@ -166,6 +168,24 @@ def _link_row(picture_id: int, one: _Stored, side: str | None) -> dict[str, Any]
         "template_kind": template_kind,
         "facts": canonical(picture.facts),
     }
+
+
+def _relinked(present: Believed, one: _Stored, side: str | None) -> dict[str, Any] | None:
+    """A new link for a known picture whose source says more of it, or other things, than before."""
+    row = _link_row(present.id, one, side)
+    template_sha256, template_kind = present.template or (None, None)
+    before: dict[str, Any] = {
+        "picture_id": present.id,
+        "part": present.part,
+        "lot": present.lot,
+        "sequence": present.sequence,
+        "side": present.side,
+        "template_sha256": template_sha256,
+        "template_kind": template_kind,
+        "facts": canonical(present.facts),
+    }
+    row = {key: before[key] if value is None else value for key, value in row.items()}
+    return row if row != before else None
 
 
 def _rows_of_known(present: Believed, one: _Stored, *, unlabelled: bool, replace: bool) -> list[dict[str, Any]]:

@@ -142,6 +142,14 @@ def test_the_same_import_twice_adds_nothing_other_labels_need_a_word(home: Datas
     assert [(r.class_name, r.replaces) for r in records] == [("scratch", None), ("scratch", 1), ("dent", None)]
 
 
+def test_a_second_import_that_knows_the_lot_links_it(home: DatasetHome, tmp_path: Path) -> None:
+    add(home, labelled_set(picture(tmp_path, 1, part="P")), who=WHO, why=WHY)
+    add(home, labelled_set(picture(tmp_path, 1, lot="L")), who=WHO, why=WHY, replace=True)
+    (one,) = read(home).pictures
+    assert (one.part, one.lot) == ("P", "L")
+    assert add(home, labelled_set(picture(tmp_path, 1, lot="L")), who=WHO, why=WHY, replace=True).known == 1
+
+
 def test_an_import_that_fails_leaves_no_fact(home: DatasetHome, tmp_path: Path) -> None:
     good, bad = picture(tmp_path, 1, box()), picture(tmp_path, 2, box())
     bad.path.write_bytes(b"no picture at all")
