@@ -1,61 +1,153 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From a finished training job to a signed candidate bundle, with thresholds and figures in its card.
-
-`python -m training.candidate --job DIR --about FILE.toml --out BUNDLE --key-dir DIR [--test COCO]`
+"""From an exported network to a signed candidate bundle, with score limits and figures in its card.
 
 Score limits are chosen on validation data only (for rendered parts: seeds of their own). Then, once, the test
-data is shown. The limit of detectability is the renderer's constant: it stood before anything was evaluated.
+data are shown. The limit of detectability is the renderer's constant: it stood before anything was evaluated.
+Nothing of the clock, of durations or of paths goes into a bundle: the same seed, data and machine make the same
+bytes. Those facts stand in the job's record.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
-import sys
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.coco import read_coco
+from datasets.labels import LabelledSet
 from inspection.twin.renderer import DETECTABILITY_LIMIT, SIZE_RANGE_PX
 from inspection.types import StationFault
 from training.answers import Answers, answer_coco, answer_rendered
 from training.engine import unsigned_bundle
-from training.export import export_onnx
 from training.figures import figures
-from training.job import load_training_recipe
-from training.pictures import network_pictures
 from training.protocols import protocol_named
+from training.recipe import TrainingRecipe
 from training.rendered import CHOICE_SEEDS, TEST_SEEDS
+from training.sets import Given, as_taught, taught_classes
 from training.statistics import best_f_limit, choose_limits
-from weights.bundle import write_bundle
 from weights.card import Card, parse_card
-from weights.signing import station_key
 
 CHOICE_FIRST = CHOICE_SEEDS.start + 500_000  # seeds that the fit's own validation never draws
-PARITY_PICTURES = 24
 FLOOR_SCORE = 0.05
+_HEADLINES = (
+    "pictures",
+    "map50",
+    "map50_95",
+    "map_protocol",
+    "f_protocol",
+    "auroc",
+    "trivial_auroc",
+    "aupro",
+    "pixel_f1",
+    "part",
+    "limits",
+)
+"""What a card says of an evaluation; the whole of it is in the bundle's report."""
+OUTPUT_KINDS = {"boxes": "boxes_n6", "instances": "maps_nchw", "pixels": "maps_nchw", "whole": "scores_nc"}
+_ABOUT = {
+    "name",
+    "version",
+    "licence",
+    "summary",
+    "intended_use",
+    "views",
+    "health",
+    "data",
+    "escape_target",
+    "overkill_target",
+    "protocol",
+}
 
 
-def _rendered_answers(
-    model: bytes, card: Card, source: Path, seeds: range, *, parts: int, share: float, threads: int
-) -> Answers:
-    return answer_rendered(
-        unsigned_bundle(model, card, source),
-        seeds,
-        parts=parts,
-        views=2,
-        limit=DETECTABILITY_LIMIT,
-        defective_share=share,
-        threads=threads,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedTest:
+    """How many rendered parts a candidate is asked about. `offset`: raise it when a test has been seen."""
+
+    parts: int = 2000
+    choice_parts: int = 1000
+    offset: int = 0
 
 
-def _without_path(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A card goes to other machines: it names a set by file name and hash, not by where it lay here."""
-    return {key: value for key, value in entry.items() if key != "path"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Everything a bundle is written from."""
+
+    model: bytes
+    card: dict[str, Any]
+    recipe: dict[str, Any]
+    report: dict[str, Any]
+
+
+def read_about(path: Path | None) -> dict[str, Any]:
+    """What a person has to say of the bundle; nothing when there is no file."""
+    if path is None:
+        return {}
+    try:
+        about = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StationFault(f"{path}: cannot be read as TOML ({error})") from None
+    unknown = sorted(set(about) - _ABOUT)
+    if unknown:
+        raise StationFault(f"{path}: unknown key {unknown[0]!r}; allowed are {', '.join(sorted(_ABOUT))}")
+    return about
+
+
+def created_utc() -> str:
+    """Empty, or the instant that $SOURCE_DATE_EPOCH names: a clock would make each bundle another."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not epoch.isdigit():
+        return ""
+    return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).isoformat(timespec="seconds")
+
+
+def card_content(
+    recipe: TrainingRecipe,
+    classes: tuple[str, ...],
+    about: Mapping[str, Any],
+    data: Mapping[str, Any],
+    pedigree: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The card without its figures. `data`: described sets; `pedigree`: seed, versions, parity."""
+    train = data["train"]
+    what = {"detect": "boxes", "segment": "pixel maps", "classify": "whole-picture classes"}[recipe.task]
+    content: dict[str, Any] = {
+        "name": about.get("name", f"{recipe.name}-{train['sha256'][:8]}"),
+        "version": about.get("version", "1"),
+        "created_utc": created_utc(),
+        "licence": about.get(
+            "licence", "Not stated: that of the pictures decides. Network code: ultralytics, AGPL-3.0."
+        ),
+        "summary": about.get(
+            "summary",
+            f"Tells {', '.join(classes)} as {what}; {train['pictures']} pictures, recipe {recipe.name}.",
+        ),
+        "intended_use": about.get(
+            "intended_use",
+            "The product and the camera that the training pictures show, and nothing else; a candidate until a "
+            "named person promotes it.",
+        ),
+        "task": recipe.task,
+        "prepare": recipe.prepare,
+        "input": {"width_px": recipe.input_px, "height_px": recipe.input_px, "channels": recipe.channels},
+        "output": {"kind": OUTPUT_KINDS[recipe.method]},
+        "classes": list(classes),
+        "floor_score": FLOOR_SCORE,
+        "data": {**about.get("data", {}), **data},
+        "training": {
+            "recipe": recipe.name,
+            "network": recipe.network,
+            "policy": recipe.policy,
+            "settings": recipe.ultralytics,
+            "heads": recipe.heads,
+            "weights": recipe.weights,
+            **pedigree,
+        },
+    }
+    return content
 
 
 def suggested_recipe(
@@ -73,57 +165,74 @@ def suggested_recipe(
     }
 
 
-def build(given: argparse.Namespace) -> dict[str, Any]:
-    """Export, choose limits, evaluate, write and sign; return the report. Raises StationFault for a bad job."""
-    job_file = given.job / "job.json"
-    if not job_file.is_file():
-        raise StationFault(
-            f"{given.job} holds no finished training; run training.train until it prints its record"
+def _pixel_limits(chosen: Answers, classes: list[str]) -> dict[str, float] | None:
+    """The value above which a pixel counts as defect, by the best F1 of the pictures that choose."""
+    best = None if chosen.pixels is None else chosen.pixels.any_defect.best_f1()
+    return None if best is None else dict.fromkeys(classes, round(float(best[1]), 4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asking:
+    """The exported network under its card, not yet signed, and what it is asked about."""
+
+    recipe: TrainingRecipe
+    given: Given
+    model: bytes
+    card: Card
+    source: Path
+    rendered: RenderedTest
+    threads: int
+
+    def choice(self) -> Answers:
+        """Answers to the pictures that choose the limits."""
+        if self.given.rendered:
+            return self._drawn(range(CHOICE_FIRST, CHOICE_FIRST + 4), self.rendered.choice_parts, 0.4)
+        return self._shown(self.given.val)
+
+    def test(self) -> tuple[Answers, str] | None:
+        """Answers to the test pictures and what those are, where there are any."""
+        if self.given.rendered:
+            first, parts = TEST_SEEDS.start + self.rendered.offset, self.rendered.parts
+            seeds = range(first, first + 5)
+            named = f"rendered, seeds {seeds.start}..{seeds.stop - 1}, {parts} parts each, 2 views"
+            return self._drawn(seeds, parts, 0.2), named
+        if self.given.test is None:
+            return None
+        return self._shown(self.given.test), self.given.test.source.name
+
+    def _shown(self, pictures: LabelledSet) -> Answers:
+        shown = as_taught(self.recipe, pictures, taught_classes(self.recipe, self.given.train))
+        return answer_coco(unsigned_bundle(self.model, self.card, self.source), shown, threads=self.threads)
+
+    def _drawn(self, seeds: range, parts: int, share: float) -> Answers:
+        return answer_rendered(
+            unsigned_bundle(self.model, self.card, self.source),
+            seeds,
+            parts=parts,
+            views=2,
+            limit=DETECTABILITY_LIMIT,
+            defective_share=share,
+            threads=self.threads,
         )
-    job = json.loads(job_file.read_text())
-    about = tomllib.loads(given.about.read_text())
-    recipe = load_training_recipe(job["recipe"])
-    rendered = job["rendered"]
-    val = read_coco(Path(job["val"]["path"]))
-    model_path = given.job / "model.onnx"
-    parity = export_onnx(
-        Path(job["weights"]),
-        model_path,
-        size_px=recipe.input_px,
-        channels=recipe.channels,
-        pictures=network_pictures(val.pictures[:PARITY_PICTURES], recipe.input_px, recipe.channels),
-        heads=about["heads"],
-    )
-    model = model_path.read_bytes()
-    content: dict[str, Any] = {
-        "name": about["name"],
-        "version": about.get("version", "1"),
-        "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "licence": about["licence"],
-        "summary": about["summary"],
-        "intended_use": about["intended_use"],
-        "input": {"width_px": recipe.input_px, "height_px": recipe.input_px, "channels": recipe.channels},
-        "classes": job["classes"],
-        "floor_score": FLOOR_SCORE,
-        "data": {
-            **about.get("data", {}),
-            "train": _without_path(job["train"]),
-            "val": _without_path(job["val"]),
-        },
-        "training": {
-            "recipe": job["recipe"],
-            "network": recipe.network,
-            "policy": job["policy"],
-            "seed": job["seed"],
-            "settings": recipe.ultralytics,
-            "code_commit": job["code_commit"],
-            "fit_s": job["fit_s"],
-            "start": job.get("start"),
-            "parity": parity,
-            "heads": about["heads"],
-        },
-    }
-    if rendered:
+
+
+def make(
+    recipe: TrainingRecipe,
+    given: Given,
+    model: bytes,
+    content: dict[str, Any],
+    about: Mapping[str, Any],
+    *,
+    source: Path,
+    rendered: RenderedTest,
+    threads: int,
+    tell: Callable[[str], None],
+) -> Made:
+    """Choose limits on the validation data, then show the test data once; return what a bundle is made of.
+
+    `tell` hears the names of the stages.
+    """
+    if given.rendered:
         content["detectability"] = {
             "limit": DETECTABILITY_LIMIT,
             "meaning": "matched-filter SNR of a part's most visible defect: sqrt(sum(difference^2)) over the "
@@ -131,83 +240,45 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
             "sizes_px": list(SIZE_RANGE_PX),
         }
     card = parse_card(json.dumps(content).encode(), "the candidate's card")
-    if rendered:
-        chosen = _rendered_answers(
-            model,
-            card,
-            model_path,
-            range(CHOICE_FIRST, CHOICE_FIRST + 4),
-            parts=given.choice_parts,
-            share=0.4,
-            threads=given.threads,
-        )
-    else:
-        chosen = answer_coco(unsigned_bundle(model, card, model_path), val, threads=given.threads)
+    classes = list(card.classes)
+    tell("limits")
+    asking = _Asking(
+        recipe=recipe,
+        given=given,
+        model=model,
+        card=card,
+        source=source,
+        rendered=rendered,
+        threads=threads,
+    )
+    chosen = asking.choice()
     limits = choose_limits(
         chosen.parts,
-        job["classes"],
-        escape_target=about["escape_target"],
-        overkill_target=about["overkill_target"],
+        classes,
+        escape_target=about.get("escape_target", recipe.escape_target),
+        overkill_target=about.get("overkill_target", recipe.overkill_target),
         floor=FLOOR_SCORE,
     )
-    protocol = protocol_named(about["protocol"]) if about.get("protocol") else None
+    named = about.get("protocol", recipe.protocol)
+    protocol = protocol_named(named) if named else None
     f_limit = best_f_limit(chosen.found, chosen.truth, protocol.iou) if protocol else None
-    settings: dict[str, Any] = {"protocol": protocol, "f_limit": f_limit}
-    report: dict[str, Any] = {"choice": figures(chosen, job["classes"], limits, **settings)}
-    if rendered:
-        first = TEST_SEEDS.start + given.test_offset
-        seeds = range(first, first + 5)
-        tested = _rendered_answers(
-            model, card, model_path, seeds, parts=given.parts, share=0.2, threads=given.threads
-        )
-        report["test"] = figures(tested, job["classes"], limits, **settings)
-        report["test"]["source"] = (
-            f"rendered, seeds {seeds.start}..{seeds.stop - 1}, {given.parts} parts each, 2 views"
-        )
-    elif given.test is not None:
-        tested = answer_coco(
-            unsigned_bundle(model, card, model_path), read_coco(given.test), threads=given.threads
-        )
-        report["test"] = figures(tested, job["classes"], limits, **settings)
-        report["test"]["source"] = given.test.name
-    content["metrics"] = {"f_score_limit": f_limit, **report}
-    suggested = suggested_recipe(about["name"], limits, about["views"], about.get("health", {}))
-    key = station_key(given.key_dir)
-    report["bundle"] = write_bundle(
-        given.out, model=model, card=content, key=key, recipe=suggested, report=report
+    pixel_limits = _pixel_limits(chosen, classes)
+    settings: dict[str, Any] = {"protocol": protocol, "f_limit": f_limit, "pixel_limits": pixel_limits}
+    report: dict[str, Any] = {"choice": figures(chosen, classes, limits, **settings)}
+    tell("test")
+    tested = asking.test()
+    if tested is not None:
+        answers, shown = tested
+        report["test"] = figures(answers, classes, limits, **settings) | {"source": shown}
+    content["metrics"] = {
+        "f_score_limit": f_limit,
+        "pixel_limits": pixel_limits,
+        **{on: {key: every[key] for key in _HEADLINES} for on, every in report.items()},
+    }
+    views = about.get("views", recipe.views)
+    return Made(
+        model=model,
+        card=content,
+        recipe=suggested_recipe(content["name"], limits, views, about.get("health", {})),
+        report=report,
     )
-    return report
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Build one candidate; 0, or 3 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--job", type=Path, required=True, help="folder of a finished training.train")
-    parser.add_argument(
-        "--about", type=Path, required=True, help="TOML with what a person has to say of the bundle"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="bundle folder to make")
-    parser.add_argument(
-        "--key-dir", type=Path, required=True, help="folder of the signing key; made when missing"
-    )
-    parser.add_argument("--test", type=Path, help="COCO file of the test data")
-    parser.add_argument("--parts", type=int, default=2000, help="rendered test parts of each of five seeds")
-    parser.add_argument(
-        "--test-offset", type=int, default=0, help="fresh test seeds: raise it when a test was seen"
-    )
-    parser.add_argument("--choice-parts", type=int, default=1000, help="rendered parts of each of four seeds")
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args(argv)
-    try:
-        report = build(given)
-    except StationFault as fault:
-        sys.stderr.write(f"gatesight candidate: {fault}\n")
-        return 3
-    sys.stdout.write(
-        json.dumps({"bundle": report["bundle"], "test": report.get("test", {}).get("part")}) + "\n"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -7,11 +7,10 @@ channels last. Losses and weights stay float32; validation and export run in flo
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
-from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
 
 
 def worthwhile() -> bool:
@@ -29,23 +28,24 @@ def _as_float(value: Any) -> Any:
     return value
 
 
-class Bf16DetectionModel(DetectionModel):
-    """A detection model whose forward pass runs in bfloat16 while it is being trained."""
+class _Bf16:
+    """Mixed into a network of ultralytics: while it is being trained, its forward pass runs in bfloat16."""
 
     def predict(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """Run the network; outputs are float32 in either mode."""
-        if not self.training or x.device.type != "cpu":
-            return super().predict(x, *args, **kwargs)
+        network: Any = super()
+        if not self.training or x.device.type != "cpu":  # type: ignore[attr-defined]
+            return network.predict(x, *args, **kwargs)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return _as_float(super().predict(x.to(memory_format=torch.channels_last), *args, **kwargs))
+            return _as_float(network.predict(x.to(memory_format=torch.channels_last), *args, **kwargs))
 
 
-class Bf16Trainer(DetectionTrainer):
-    """The ultralytics trainer with the model above."""
+@functools.cache
+def _class_of(network: type) -> type:
+    return type(f"Bf16{network.__name__}", (_Bf16, network), {})
 
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
-        """Build the network, and load `weights` when a run goes on."""
-        model = Bf16DetectionModel(cfg, nc=self.data["nc"], ch=self.data["channels"], verbose=verbose)
-        if weights:
-            model.load(weights)
-        return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+def in_bf16(network: Any) -> Any:
+    """Make a network (of ultralytics) train in bfloat16, in place; return it, laid out channels last."""
+    network.__class__ = _class_of(type(network))
+    return network.to(memory_format=torch.channels_last)

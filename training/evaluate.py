@@ -26,8 +26,9 @@ from inspection.recipe import Recipe
 from inspection.types import StationFault
 from training.answers import Answers, answer, known_classes, questions_drawn, questions_of
 from training.claims import parse_claim, percent
+from training.code import code_commit
 from training.figures import figures, held, listed, summary_sentences
-from training.job import code_commit, file_sha256
+from training.job import file_sha256
 from training.protocols import PROTOCOLS, protocol_named
 from training.robustness import card_of_robustness
 from weights.bundle import Bundle, load_bundle

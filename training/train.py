@@ -1,212 +1,168 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Train a candidate: `python -m training.train --recipe NAME (--rendered | --train COCO --val COCO) --out DIR`.
+"""`gatesight train`: from labels to a signed, evaluated candidate bundle, in one command.
 
-Stages, each skipped when its result is already in DIR: pictures, ultralytics folder, fit. A killed job goes
-on with
-the same command and `--resume`: same seed, same data, from the last finished epoch. The trained weights end as
-`DIR/fit/weights/last.pt` (averaged weights of the last epoch); `training.export` turns them into ONNX.
+This process only watches: the work is done by `training.work`, in a session of its own and at low priority. It
+prints the job's events, hands signals on, and where the worker ends without a word it says so in the record.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import os
+import signal
+import subprocess
 import sys
-from itertools import pairwise
-from pathlib import Path
+import time
+from typing import Any
 
-from datasets.coco import read_coco
-from datasets.labels import LabelledSet
 from inspection.types import StationFault
-from training.environment import prepare
-from training.job import TrainingRecipe, code_commit, file_sha256, load_training_recipe
-from training.rendered import CHOICE_SEEDS, TRAIN_SEEDS, write_rendered
-from training.yolo_folder import write_folder
+from training import options
+from training.candidate import read_about
+from training.job import CANCEL_NAME, DIED, LOG_NAME, JobFolder, now_utc
+from training.recipe import load_training_recipe
+from training.sets import check_sets, read_sets, read_snapshot_sets
+
+_LOOK_S = 0.2
 
 
-def _pictures(given: argparse.Namespace, recipe: TrainingRecipe) -> tuple[LabelledSet, LabelledSet]:
+def _refuse_early(given: argparse.Namespace) -> None:
+    """Say at once what needs no worker to be seen. Raises StationFault."""
+    recipe = load_training_recipe(given.recipe)
+    read_about(given.about)
     if given.rendered:
         if not recipe.rendered_train:
             raise StationFault(f"recipe {recipe.name} has no rendered_train; give --train and --val COCO files")
-        spread = 1000 * given.seed
-        train = write_rendered(
-            given.out / "rendered_train",
-            first_seed=TRAIN_SEEDS.start + spread,
-            pictures=recipe.rendered_train,
-        )
-        val = write_rendered(
-            given.out / "rendered_val",
-            first_seed=CHOICE_SEEDS.start + spread,
-            pictures=recipe.rendered_val,
-            dense=False,
-        )
-        return read_coco(train), read_coco(val)
-    if given.train is None or given.val is None:
-        raise StationFault("nothing to train on: give --rendered, or both --train COCO and --val COCO")
-    return read_coco(given.train), read_coco(given.val)
-
-
-def fit(
-    recipe: TrainingRecipe,
-    data: Path,
-    out: Path,
-    *,
-    seed: int,
-    resume: bool,
-    threads: int,
-    start: Path | None = None,
-) -> Path:
-    """Run ultralytics on a prepared folder; return the weights.
-
-    `start`: weights to go on from, with a schedule of its own; else from scratch.
-    Raises StationFault when the folder holds a half-done fit and `resume` was not asked for.
-    """
-    prepare(threads=threads)
-    import torch
-    from ultralytics import YOLO  # pyright: ignore[reportPrivateImportUsage]
-    from ultralytics import settings as ultralytics_settings
-
-    from training.augmentations import policy
-    from training.cpu_bf16 import Bf16Trainer, worthwhile
-
-    outward = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
-    ultralytics_settings.update({name: False for name in outward if name in ultralytics_settings})
-    last, finished = out / "fit" / "weights" / "last.pt", out / "fit" / "finished"
-    if finished.is_file():
-        return last
-    trainer = Bf16Trainer if worthwhile() else None
-
-    def use_threads(_: object) -> None:
-        torch.set_num_threads(threads)  # choosing the device set it to the machine's cores less one
-
-    if last.is_file():
-        if not resume:
-            raise StationFault(f"{out} holds an unfinished training; add --resume, or choose another --out")
-        model = YOLO(last)
-        model.add_callback("on_train_start", use_threads)
-        model.train(resume=True, trainer=trainer)
+    elif given.snapshot:
+        check_sets(recipe, read_snapshot_sets(given.snapshot, given.dataset))
     else:
-        model = YOLO(start or recipe.network_path, task="detect")
-        model.add_callback("on_train_start", use_threads)
-        model.train(
-            trainer=trainer,
-            data=str(data),
-            imgsz=recipe.input_px,
-            project=str(out.resolve()),
-            name="fit",
-            exist_ok=True,
-            device=0 if torch.cuda.is_available() else "cpu",
-            amp="bf16" if torch.cuda.is_available() else False,
-            seed=seed,
-            deterministic=True,
-            workers=0,
-            cache="ram",
-            plots=False,
-            patience=0,
-            augmentations=policy(recipe.policy),
-            scale=0.0,
-            translate=0.0,
-            hsv_h=0.0,
-            hsv_s=0.0,
-            hsv_v=0.0,
-            fliplr=0.5,
-            flipud=0.5,
-            **recipe.ultralytics,
+        check_sets(recipe, read_sets(recipe, given.train, given.val, given.test))
+
+
+def _start(given: argparse.Namespace, words: list[str]) -> tuple[subprocess.Popen[bytes], int]:
+    """The worker, and the end of the pipe on which it answers."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / CANCEL_NAME).unlink(missing_ok=True)
+    ours, theirs = os.pipe()
+    with (given.out / LOG_NAME).open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "training.work", str(os.getpid()), str(theirs), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(theirs,),
+            start_new_session=True,
         )
-    finished.write_text("done\n")
-    return last
+    os.close(theirs)
+    return worker, ours
+
+
+def _watch(worker: subprocess.Popen[bytes], folder: JobFolder, *, quiet: bool) -> None:
+    """Print events until the worker has ended; the first Ctrl-C cancels, the second kills."""
+    asked = 0
+
+    def hand_on(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        worker.send_signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    _, offset = folder.events()  # what earlier runs said
+    try:
+        ended = False
+        while not ended:
+            ended = worker.poll() is not None
+            events, offset = folder.events(offset)
+            for event in events:
+                line = _line(event)
+                if line and not quiet:
+                    sys.stdout.write(line + "\n")
+                    sys.stdout.flush()
+            if not ended:
+                time.sleep(_LOOK_S)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _line(event: dict[str, Any]) -> str:
+    """One event as a person reads it; empty for those that say nothing."""
+    match event.get("event"):
+        case "stage":
+            return f"{event['stage']}"
+        case "note":
+            return f"  note: {event['text']}"
+        case "epoch":
+            return (
+                f"  epoch {event['epoch']}/{event['epochs']}  loss {event['loss']:.4g}  "
+                f"metric {event['metric']:.4f}  {_span(event['left_s'])} left"
+            )
+        case _:
+            return ""
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _answer(pipe: int) -> tuple[int, str | None]:
+    """What the worker said at its end; EXIT_FAILED and DIED when it said nothing."""
+    with os.fdopen(pipe) as stream:
+        text = stream.read()
+    try:
+        answer = json.loads(text)
+        return int(answer["code"]), answer["error"]
+    except (ValueError, KeyError, TypeError):
+        return options.EXIT_FAILED, None
+
+
+def run(given: argparse.Namespace, words: list[str]) -> tuple[int, dict[str, Any]]:
+    """Start, watch and sum up one job; the exit code and what to print. Raises StationFault."""
+    _refuse_early(given)
+    folder = JobFolder(given.out)
+    worker, pipe = _start(given, words)
+    _watch(worker, folder, quiet=given.json)
+    code, error = _answer(pipe)
+    if error is None and code != 0:
+        error = DIED
+        with folder.working(patience_s=2.0):
+            folder.write(state="failed", error=DIED, ended_utc=now_utc())
+            folder.tell("failed", error=DIED, signal=-(worker.returncode or 0))
+    if code != 0:
+        return code, {"error": error}
+    return 0, {**folder.record(), "bundle_path": str(folder.bundle)}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one job; 0 when the weights are there, 3 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", required=True, help="name of a file in training/recipes")
-    parser.add_argument("--rendered", action="store_true", help="train on the twin's rendered parts")
-    parser.add_argument("--train", type=Path, help="COCO file of the training pictures")
-    parser.add_argument("--val", type=Path, help="COCO file for watching the fit and choosing thresholds")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--start", type=Path, help="weights of an earlier job to go on from (its fit/weights/last.pt)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--json", action="store_true", help="print the job record as JSON")
-    given = parser.parse_args(argv)
+    """One job; the exit code is in `gatesight train --help`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    given = options.read(words)
     try:
-        recipe = load_training_recipe(given.recipe)
-        given.out.mkdir(parents=True, exist_ok=True)
-        train, val = _pictures(given, recipe)
-        data = write_folder(
-            train,
-            val,
-            given.out / "data",
-            input_px=recipe.input_px,
-            channels=recipe.channels,
-            template_share=recipe.template_share,
-        )
-        if given.start is not None and not given.start.is_file():
-            raise StationFault(f"no weights at {given.start}; give the last.pt of an earlier job")
-        weights = fit(
-            recipe,
-            data,
-            given.out,
-            seed=given.seed,
-            resume=given.resume,
-            threads=given.threads,
-            start=given.start,
-        )
+        if given.preview_policy is not None:
+            from training.preview import preview
+
+            sys.stdout.write(f"{preview(given.preview_policy, given.train, given.out, given.seed)}\n")
+            return 0
+        code, told = run(given, words)
     except StationFault as fault:
-        sys.stderr.write(f"gatesight train: {fault}\n")
-        return 3
-    record = {
-        "recipe": recipe.name,
-        "policy": recipe.policy,
-        "seed": given.seed,
-        "rendered": given.rendered,
-        "classes": list(train.classes),
-        "train": _described(train),
-        "val": _described(val),
-        "weights": str(weights.resolve()),
-        "code_commit": code_commit(),
-        "start": None if given.start is None else _earlier(given.start),
-        "fit_s": _fit_seconds(given.out / "fit" / "results.csv"),
-    }
-    (given.out / "job.json").write_text(json.dumps(record, indent=2))
-    line = json.dumps(record) if given.json else f"trained {recipe.name}: {weights} in {record['fit_s']:.0f} s"
-    sys.stdout.write(line + "\n")
-    return 0
+        code, told = options.EXIT_REFUSED, {"error": str(fault)}
+    if code != 0:
+        sys.stderr.write(f"gatesight train: {told['error']}\n")
+    if given.json:
+        sys.stdout.write(json.dumps({"ok": code == 0, **told}) + "\n")
+    elif code == 0:
+        sys.stdout.write(_told(told))
+    return code
 
 
-def _described(pictures: LabelledSet) -> dict[str, object]:
-    """What a card says of a set of pictures, and where it lies on this machine."""
-    return {
-        "source": pictures.source.name,
-        "path": str(pictures.source.resolve()),
-        "sha256": file_sha256(pictures.source),
-        "pictures": len(pictures.pictures),
-        "labels": sum(len(picture.labels) for picture in pictures.pictures),
-    }
-
-
-def _earlier(weights: Path) -> dict[str, object]:
-    """Name the weights a job went on from, with the record of the job that made them where that is at hand."""
-    record = weights.parent.parent.parent / "job.json"
-    made_by = json.loads(record.read_text()) if record.is_file() else {}
-    kept = {key: made_by.get(key) for key in ("recipe", "seed", "code_commit", "fit_s", "start")}
-    with (weights.parent.parent / "results.csv").open() as stream:
-        epochs = sum(1 for _ in stream) - 1
-    return {"weights_sha256": file_sha256(weights), "epochs": epochs, "job": kept}
-
-
-def _fit_seconds(results: Path) -> float:
-    """Seconds that the finished epochs took; the clock starts again at every restart, so laps are summed."""
-    with results.open(newline="") as stream:
-        rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(stream)]
-    times = [float(row["time"]) for row in rows]
-    laps = [time for time, after in pairwise(times) if after < time]
-    return sum(laps) + (times[-1] if times else 0.0)
+def _told(record: dict[str, Any]) -> str:
+    part = record["metrics"]["part"]
+    return (
+        f"{record['bundle_path']}  ({record['bundle'][:16]})\n"
+        f"on {record['metrics']['on']}: escapes {part['escapes']}/{part['defective']} "
+        f"(at most {part['escape_upper_95']:.1%}), overkill {part['overkill']}/{part['good']} "
+        f"(at most {part['overkill_upper_95']:.1%})\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,77 +1,202 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Lay labelled pictures out the way ultralytics reads them, letterboxed by the station's own code."""
+"""Lay labelled pictures out the way ultralytics reads them, letterboxed by the station's own code.
+
+    FOLDER/data.yaml                      what it holds (JSON is YAML)
+    FOLDER/{train,val}/images/NNNNNN.png  input_px square
+    FOLDER/{train,val}/labels/NNNNNN.txt  boxes or outlines, each of 0..1 (methods boxes, instances)
+    FOLDER/{train,val}/masks/NNNNNN.png   class a pixel, 0 is background (method pixels)
+    FOLDER/{train,val}/classes.json       class a picture (method whole)
+
+The folder appears by one rename when it is complete: a half-written one is never taken for whole.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from datasets.labels import LabelledSet, Picture
+from datasets.labels import GOOD_CLASSES, Label, LabelledSet, Picture
 from inspection.pixels import Letterbox
-from training.pictures import read_picture
+from inspection.prepare import SAME
+from inspection.types import StationFault
+from training.pictures import prepared_picture
+from training.recipe import TrainingRecipe
+from weights.signing import sync_folder
 
 MIN_SIDE_PX = 1.0  # a label thinner than this in the input carries nothing to learn
+GOOD = "good"
+"""Class of a good picture where whole pictures are told apart; always the last one."""
 
 
-def write_split(
-    pictures: Sequence[Picture], classes: Sequence[str], folder: Path, *, input_px: int, channels: int
-) -> None:
-    """Write pictures (PNG, input_px square) and labels (class, centre and size in 0..1) below `folder`."""
-    number_of = {name: index for index, name in enumerate(classes)}
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(pictures):
-        pixels = read_picture(picture.path, channels)
-        frame = Letterbox(
-            source_width_px=pixels.shape[1],
-            source_height_px=pixels.shape[0],
-            width_px=input_px,
-            height_px=input_px,
-        )
-        name = f"{number:06d}"
-        shown = frame.apply(pixels)
-        if channels == 3:
-            shown = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(folder / "images" / f"{name}.png"), shown, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        lines = []
-        for label in picture.labels:
-            box = label.box
-            corners = frame.to_input(np.array([[box.x0_px, box.y0_px, box.x1_px, box.y1_px]]))[0]
-            x0, y0, x1, y1 = np.clip(corners, 0, input_px)
-            if min(x1 - x0, y1 - y0) >= MIN_SIDE_PX:
-                middle_x, middle_y = (x0 + x1) / 2 / input_px, (y0 + y1) / 2 / input_px
-                extent = (x1 - x0) / input_px, (y1 - y0) / input_px
-                number_of_class = number_of[label.class_name]
-                lines.append(f"{number_of_class} {middle_x:.6f} {middle_y:.6f} {extent[0]:.6f} {extent[1]:.6f}")
-        (folder / "labels" / f"{name}.txt").write_text("\n".join(lines))
+def taught_classes(recipe: TrainingRecipe, train: LabelledSet) -> tuple[str, ...]:
+    """Classes of the candidate's card, without good and background."""
+    if recipe.method != "whole":
+        return train.classes
+    seen = {defect_class(picture) for picture in train.pictures} - {GOOD}
+    known = [name for name in train.classes if name in seen]
+    return (*known, *sorted(seen - set(known)))
 
 
-def write_folder(
-    train: LabelledSet, val: LabelledSet, folder: Path, *, input_px: int, channels: int, template_share: float
-) -> Path:
-    """Write both splits and return the data file (JSON is YAML). Complete already: nothing is written.
+def defect_class(picture: Picture) -> str:
+    """The class of a whole picture: what it is called, else what covers most of it, else good."""
+    called = picture.image_class
+    largest = max(picture.labels, key=lambda label: label.box.width_px * label.box.height_px, default=None)
+    if called is None:
+        return GOOD if largest is None else largest.class_name
+    if called in GOOD_CLASSES:
+        return GOOD
+    # "defective" and the like say less than a label does
+    return largest.class_name if largest is not None and called not in _names(picture) else called
 
-    `template_share` of the training templates join as good pictures; the sets must agree in their classes.
+
+def _names(picture: Picture) -> set[str]:
+    return {label.class_name for label in picture.labels}
+
+
+def unmarked(recipe: TrainingRecipe, pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures that are called defective and show no label: nobody knows where, so they teach nothing."""
+    if recipe.method == "whole":
+        return []
+    return [picture for picture in pictures if not picture.good and not picture.labels]
+
+
+def write_folder(recipe: TrainingRecipe, train: LabelledSet, val: LabelledSet, folder: Path) -> Path:
+    """Write both splits and return the data file. Complete already: nothing is written.
+
+    A share of the training templates joins as good pictures (recipe.template_share).
     """
-    if train.classes != val.classes:
-        raise ValueError(f"classes differ: {train.source} has {train.classes}, {val.source} has {val.classes}")
     data = folder / "data.yaml"
     if data.is_file():
         return data
-    step = round(1 / template_share) if template_share > 0 else 0
+    classes = taught_classes(recipe, train)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    step = round(1 / recipe.template_share) if recipe.template_share > 0 else 0
     good = train.templates[::step] if step else ()
-    write_split((*train.pictures, *good), train.classes, folder / "train", input_px=input_px, channels=channels)
-    write_split(val.pictures, train.classes, folder / "val", input_px=input_px, channels=channels)
-    document = {
+    for split, pictures in (("train", (*train.pictures, *good)), ("val", val.pictures)):
+        left_out = {picture.name for picture in unmarked(recipe, pictures)}
+        taught = [picture for picture in pictures if picture.name not in left_out]
+        _write_split(recipe, taught, classes, partial / split)
+    (partial / "data.yaml").write_text(json.dumps(_described(recipe, classes, folder)))
+    os.sync()  # thousands of small files: one sync instead of one for each
+    partial.rename(folder)
+    sync_folder(folder.parent)
+    return data
+
+
+def _described(recipe: TrainingRecipe, classes: tuple[str, ...], folder: Path) -> dict[str, object]:
+    names = {"pixels": ("background", *classes), "whole": (*classes, GOOD)}.get(recipe.method, classes)
+    described: dict[str, object] = {
         "path": str(folder.resolve()),
         "train": "train/images",
         "val": "val/images",
-        "channels": channels,
-        "names": dict(enumerate(train.classes)),
+        "channels": recipe.channels,
+        "nc": len(names),
+        "names": dict(enumerate(names)),
     }
-    data.write_text(json.dumps(document))
-    return data
+    if recipe.method == "pixels":
+        described["masks_dir"] = "masks"
+    return described
+
+
+def _write_split(
+    recipe: TrainingRecipe, pictures: Sequence[Picture], classes: tuple[str, ...], folder: Path
+) -> None:
+    numbers = {name: number for number, name in enumerate(classes)}
+    kinds: dict[str, int] = {}
+    for part in ("images", "labels" if recipe.method in ("boxes", "instances") else "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(pictures):
+        name = f"{number:06d}"
+        prepared = prepared_picture(picture, recipe.channels, recipe.steps)
+        if not np.array_equal(prepared.back, SAME):
+            raise StationFault(
+                f"recipe {recipe.name}: labels cannot follow a step of `prepare` that moves pixels"
+            )
+        pixels = prepared.pixels
+        frame = Letterbox(
+            source_width_px=pixels.shape[1],
+            source_height_px=pixels.shape[0],
+            width_px=recipe.input_px,
+            height_px=recipe.input_px,
+        )
+        shown = frame.apply(pixels)
+        if recipe.channels == 3:
+            shown = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
+        _write_png(folder / "images" / f"{name}.png", shown)
+        if recipe.method == "whole":
+            kinds[name] = {**numbers, GOOD: len(classes)}[defect_class(picture)]
+        elif recipe.method == "pixels":
+            size = pixels.shape[0], pixels.shape[1]
+            _write_png(folder / "masks" / f"{name}.png", _class_map(picture.labels, numbers, frame, size))
+        else:
+            of = _box_line if recipe.method == "boxes" else _outline_lines
+            lines = [line for label in picture.labels for line in of(label, numbers[label.class_name], frame)]
+            (folder / "labels" / f"{name}.txt").write_text("\n".join(lines))
+    if recipe.method == "whole":
+        (folder / "classes.json").write_text(json.dumps(kinds))
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise StationFault(f"cannot write {path}: free space on the disk, or correct the folder's rights")
+
+
+def _box_line(label: Label, number: int, frame: Letterbox) -> list[str]:
+    """Class, centre and size in 0..1; nothing for a box that has become too thin."""
+    box = label.box
+    corners = frame.to_input(np.array([[box.x0_px, box.y0_px, box.x1_px, box.y1_px]]))[0]
+    x0, x1 = np.clip(corners[0::2], 0, frame.width_px) / frame.width_px
+    y0, y1 = np.clip(corners[1::2], 0, frame.height_px) / frame.height_px
+    if min((x1 - x0) * frame.width_px, (y1 - y0) * frame.height_px) < MIN_SIDE_PX:
+        return []
+    return [f"{number} {(x0 + x1) / 2:.6f} {(y0 + y1) / 2:.6f} {x1 - x0:.6f} {y1 - y0:.6f}"]
+
+
+def _outline_lines(label: Label, number: int, frame: Letterbox) -> list[str]:
+    """Class and the corners of each outline in 0..1: drawn ones as they are, masks by their contours."""
+    polygons = [np.asarray(polygon, np.float64) for polygon in label.polygons]
+    if label.mask is not None:
+        shape = label.mask.to_mask().astype(np.uint8)
+        contours, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        polygons = [contour[:, 0].astype(np.float64) + 0.5 for contour in contours]
+    elif not polygons:
+        box = label.box
+        x0, y0, x1, y1 = box.x0_px, box.y0_px, box.x1_px, box.y1_px
+        polygons = [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]
+    lines = []
+    for polygon in polygons:
+        if len(polygon) < 3:  # a mask of one or two pixels: its outline has no inside
+            polygon = _around(polygon)  # noqa: PLW2901 - the same outline, made fit to be drawn
+        corners = frame.to_input(np.hstack([polygon, polygon]))[:, :2]
+        corners = np.clip(corners / (frame.width_px, frame.height_px), 0, 1)
+        lines.append(f"{number} " + " ".join(f"{value:.6f}" for value in corners.ravel()))
+    return lines
+
+
+def _around(points: np.ndarray) -> np.ndarray:
+    (x0, y0), (x1, y1) = points.min(axis=0) - 0.5, points.max(axis=0) + 0.5
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+
+
+def _class_map(
+    labels: Sequence[Label], numbers: dict[str, int], frame: Letterbox, size: tuple[int, int]
+) -> np.ndarray:
+    """uint8 map of the input: 0 background, class number + 1 where a label lies; the smaller label wins."""
+    inner_width, inner_height = frame.inner_px
+    left, top = frame.offset_px
+    canvas = np.zeros((frame.height_px, frame.width_px), np.uint8)
+    window = canvas[top : top + inner_height, left : left + inner_width]
+    how = cv2.INTER_AREA if frame.scale <= 0.8 else cv2.INTER_LINEAR
+    masks = sorted(((label.pixels(*size), label) for label in labels), key=lambda pair: -int(pair[0].sum()))
+    for mask, label in masks:
+        shown = cv2.resize(mask.astype(np.float32), (inner_width, inner_height), interpolation=how)
+        # half covered is covered; a line thinner than a pixel of the input is kept where it covers most
+        window[shown >= min(0.5, float(shown.max()) * 0.99)] = numbers[label.class_name] + 1
+    return canvas

@@ -20,25 +20,25 @@ from training.environment import prepare
 prepare(threads=1)
 import torch
 from ultralytics.nn.tasks import DetectionModel
-from training.job import NETWORKS
+from training.checkpoint import write_tensors
 from training.export import export_onnx
+from training.recipe import load_training_recipe
 import numpy as np
 torch.manual_seed(0)
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
-model = DetectionModel(NETWORKS / "defect_p2.yaml", ch=1, verbose=False)
-model.args, model.task, model.names = {"task": "detect"}, "detect", {n: str(n) for n in range(7)}
-for branch in model.model[-1].one2one_cv3:
+recipe = load_training_recipe("default")
+model = DetectionModel(recipe.network_path, ch=1, nc=7, verbose=False)
+for branch in (*model.model[-1].one2one_cv3, *model.model[-1].cv3):
     branch[-1].bias.data[:] = -1.0  # scores that a floor does not hide, and that differ
     branch[-1].weight.data.normal_(0, 1.0)
 batch = torch.rand(2, 1, 320, 320)
 for _ in range(60):
     with torch.no_grad():
         model.train()(batch)  # settles the batch normalisation, so that features spread
-model.eval()
-torch.save({"model": model, "train_args": {"task": "detect"}}, folder / "w.pt")
+write_tensors(folder / "w.safetensors", model.state_dict(), {})
 pictures = [np.random.default_rng(i).integers(0, 255, (320, 320), np.uint8) for i in range(2)]
-print(json.dumps(export_onnx(folder / "w.pt", folder / "m.onnx", size_px=320, channels=1, pictures=pictures)))
+print(json.dumps(export_onnx(recipe, 7, folder / "w.safetensors", folder / "m.onnx", pictures)))
 """
 
 

@@ -13,10 +13,16 @@ import pytest
 
 from datasets.coco import read_coco
 from inspection.types import StationFault
-from training.job import load_training_recipe
+from training.recipe import TrainingRecipe, load_training_recipe
 from training.rendered import TEACHABLE, write_rendered
 from training.train import main as train
 from training.yolo_folder import write_folder
+
+
+def _recipe(network: str, task: str = "detect", **more: Any) -> TrainingRecipe:
+    return TrainingRecipe(
+        name="t", network=network, task=task, input_px=64, channels=1, policy="none@1", **more
+    )
 
 
 def _set(folder: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> Path:
@@ -78,7 +84,7 @@ def test_labels_follow_the_letterbox_into_the_folder(tmp_path: Path):
     marks = [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [50, 10, 20, 10]}]
     images = [{"id": 1, "file_name": "a.png", "template_file": "images/t.png"}]
     pictures = read_coco(_set(tmp_path / "in", images, marks))
-    data = write_folder(pictures, pictures, tmp_path / "out", input_px=64, channels=1, template_share=1.0)
+    data = write_folder(_recipe("defect_p2", template_share=1.0), pictures, pictures, tmp_path / "out")
     assert json.loads(data.read_text())["names"] == {"0": "crack", "1": "hole"}
     kind, x, y, width, height = (tmp_path / "out/train/labels/000000.txt").read_text().split()
     # 100x50 into 64x64: scale 0.64, 16 px of padding above
@@ -119,6 +125,6 @@ def test_training_says_in_one_sentence_what_is_wrong(tmp_path: Path, capsys: pyt
 
 def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "odd.toml").write_text('network = "defect_p2"\nimputpx = 3\n')
-    monkeypatch.setattr("training.job.RECIPES", tmp_path)
+    monkeypatch.setattr("training.recipe.RECIPES", tmp_path)
     with pytest.raises(StationFault, match="imputpx"):
         load_training_recipe("odd")
