@@ -211,6 +211,12 @@ def train(context: typer.Context) -> None:
     _become("training.train", context.args)
 
 
+@app.command(short_help="Teach from good parts alone.", context_settings=_PASS_THROUGH, add_help_option=False)
+def teach(context: typer.Context) -> None:
+    """Teach from good parts alone, add more, or forgive one (`gatesight teach --help` lists the options)."""
+    _become("training.teach", context.args)
+
+
 @app.command(short_help="Make a golden-template bundle.", context_settings=_PASS_THROUGH, add_help_option=False)
 def template(context: typer.Context) -> None:
     """Make a bundle that compares with a reference picture (`gatesight template --help` lists the options)."""

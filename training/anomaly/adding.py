@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Take in more good parts, or forgive one that was rejected, without fitting again.
+
+The basis stays. The bank gets the patches that lie farther from it than its own entries cover; the pose's sums
+go on; the limit is chosen again from the held-out scores, to which each new part adds the score it had before it
+was taken in. A forgiven part passes afterwards, or nothing is changed. The bundle before is kept under
+DIR/history/HASH and named as parent in the new one's card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.labels import Picture
+from inspection.types import StationFault
+from training.anomaly.backbone import Backbone, restore_backbone
+from training.anomaly.bank import distances, extended
+from training.anomaly.bundling import STEPS, Ready, make_bundle
+from training.anomaly.features import Frame, Looking, Shown, show
+from training.anomaly.gaussian import COMPONENTS
+from training.anomaly.goods import good_pictures, one_picture
+from training.anomaly.sheet import write_sheet
+from training.anomaly.state import BACKBONE, State, load_state, save_state
+from training.anomaly.taught import Pose, Taught
+from training.anomaly.teaching import facts_of, frame_of
+from training.anomaly.threshold import Limit, choose_limit
+from training.job import file_sha256
+from weights.signing import sync_folder
+
+MOST_ADDED = 400  # entries one call may add to the bank
+COVER = 0.9  # patches nearer than this quantile of the bank's own spacing are known already
+FORGIVE_STEPS = 4
+
+
+def add_good(
+    source: Path, folder: Path, *, forgive: bool, threads: int, key_dir: Path | None
+) -> dict[str, Any]:
+    """Take `source` in; StationFault, and nothing changed, when that cannot be done."""
+    state = load_state(folder)
+    pictures = (one_picture(source),) if forgive else good_pictures(source)
+    known = next((p.name for p in pictures if p.name in state.names), None)
+    if known is not None and not forgive:
+        raise StationFault(f"{known} was taught already: take it out of {source}, or give it another name.")
+    backbone = restore_backbone(folder / BACKBONE, state.facts["backbone"])
+    steps = STEPS.validate_python(state.facts["steps"])
+    frame = frame_of(state.facts)
+    shown = [show(picture, steps, frame) for picture in pictures]
+    looking = Looking(backbone, frame, threads=threads)
+    turned = [state.taught.basis.turn(looking.features(item.pixels)) for item in shown]
+    maps = [state.taught.distance_map(t) for t in turned]
+    before = [float(m[item.inside].max()) for m, item in zip(maps, shown, strict=True)]
+    scores = [*state.scores, *before]
+    limit = choose_limit(scores, float(state.facts["wanted_overkill"]))
+    taught = _taken_in(state.taught, turned, shown, reach=_spacing(state.taught.bank), weight=1.0)
+    taught = replace(taught, limit=limit.value)
+    if forgive:
+        taught = _forgiven(taught, turned[0], shown[0], pictures[0])
+    names = [*state.names, *(picture.name for picture in pictures)]
+    ready = _ready(state, backbone, frame, taught, limit, pictures, forgive)
+    sheet = write_sheet(
+        folder, [p.name for p in pictures], before, [item.pixels for item in shown], maps, limit.value
+    )
+    return _exchange(folder, state, ready, names, scores, (shown, turned), sheet, key_dir)
+
+
+def _spacing(bank: np.ndarray) -> float:
+    """How far entries of the bank lie from their neighbours: what is nearer than that is known."""
+    some = bank[:: max(1, len(bank) // 500)]
+    gaps = np.array([np.partition(np.linalg.norm(bank - entry, axis=1), 1)[1] for entry in some])
+    return float(np.quantile(gaps, COVER))
+
+
+def _taken_in(
+    taught: Taught, turned: Sequence[np.ndarray], shown: Sequence[Shown], *, reach: float, weight: float
+) -> Taught:
+    """Bank and pose with these parts."""
+    grids = [
+        t.reshape(taught.lines, taught.columns, -1)[item.inside].reshape(-1, t.shape[1])
+        for t, item in zip(turned, shown, strict=True)
+    ]
+    bank = extended(taught.bank, np.concatenate(grids), reach, MOST_ADDED)
+    pose = taught.pose
+    if pose is not None:
+        sums = pose.sums.copy()
+        for t in turned:
+            sums.add(t[:, :COMPONENTS], weight)
+        pose = Pose.of(sums)
+    return replace(taught, bank=bank, pose=pose)
+
+
+def _forgiven(taught: Taught, turned: np.ndarray, shown: Shown, picture: Picture) -> Taught:
+    """Learn more of this one part, until it passes."""
+    reach = float(np.quantile(distances(turned, taught.bank), 0.9))
+    for step in range(FORGIVE_STEPS):
+        if taught.distance_map(turned)[shown.inside].max() < taught.limit:
+            return taught
+        taught = _taken_in(taught, [turned], [shown], reach=reach / 2 ** (step + 1), weight=2.0**step)
+    if taught.distance_map(turned)[shown.inside].max() < taught.limit:
+        return taught
+    raise StationFault(
+        f"{picture.path} cannot be forgiven without forgiving much else: is it really good? If so, teach again"
+        " with it among the good pictures."
+    )
+
+
+def _ready(
+    state: State,
+    backbone: Backbone,
+    frame: Frame,
+    taught: Taught,
+    limit: Limit,
+    pictures: Sequence[Picture],
+    forgive: bool,
+) -> Ready:
+    earlier = state.facts["data"]
+    change = {
+        "what": "forgiven" if forgive else "added",
+        "pictures": [{"name": p.name, "sha256": file_sha256(p.path)} for p in pictures[:200]],
+        "count": len(pictures),
+    }
+    return Ready(
+        backbone=backbone,
+        steps=STEPS.validate_python(state.facts["steps"]),
+        frame=frame,
+        taught=taught,
+        limit=limit,
+        name=state.facts["name"],
+        method=state.facts["method"],
+        data={
+            "good": earlier["good"],
+            "changes": [*earlier.get("changes", []), change],
+            "parent": state.facts["bundle_sha256"],
+        },
+    )
+
+
+def _exchange(
+    folder: Path,
+    state: State,
+    ready: Ready,
+    names: list[str],
+    scores: list[float],
+    proof: tuple[Sequence[Shown], Sequence[np.ndarray]],
+    sheet: list[str],
+    key_dir: Path | None,
+) -> dict[str, Any]:
+    """Make the new bundle beside the old one, then let it take its place."""
+    parent = str(state.facts["bundle_sha256"])
+    fresh, history = folder / "bundle.new", folder / "history"
+    if fresh.exists():
+        raise StationFault(f"{fresh} is left of a call that was stopped: remove it and try again.")
+    sha256, parity = make_bundle(ready, *proof, fresh, key_dir)
+    history.mkdir(exist_ok=True)
+    (folder / "bundle").rename(history / parent[:12])
+    fresh.rename(folder / "bundle")
+    sync_folder(history)
+    sync_folder(folder)
+    facts = facts_of(ready, sha256)
+    save_state(folder, State(taught=ready.taught, names=names, scores=scores, facts=facts))
+    return {
+        "ok": True,
+        "bundle": str(folder / "bundle"),
+        "sha256": sha256,
+        "parent": parent,
+        "sheet": str(folder / "worst-good.html"),
+        "worst": sheet,
+        **ready.limit.figures(),
+        "bank_entries": len(ready.taught.bank),
+        "parity": parity,
+        "sentence": ready.limit.sentence(),
+    }

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""From what was taught to a signed bundle: the card with its pedigree, the suggested recipe, the parity proof."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from inspection.prepare import Step
+from training.anomaly.backbone import Backbone
+from training.anomaly.features import Frame, Shown
+from training.anomaly.graph import OUTPUT_NAME, detector_model
+from training.anomaly.parity import prove_parity
+from training.anomaly.taught import Taught
+from training.anomaly.threshold import Limit
+from training.job import code_commit
+from weights.bundle import write_bundle
+from weights.card import parse_card
+from weights.keys import default_key_dir
+from weights.signing import station_key
+
+CLASS = "anomaly"
+FLOOR_SCORE = 0.02
+PARITY_PICTURES = 12
+STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """All that a bundle is made from."""
+
+    backbone: Backbone
+    steps: tuple[Step, ...]
+    frame: Frame
+    taught: Taught
+    limit: Limit
+    name: str
+    method: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+
+def make_bundle(
+    ready: Ready, proof: Sequence[Shown], turned: Sequence[Any], bundle: Path, key_dir: Path | None
+) -> tuple[str, dict[str, Any]]:
+    """Export, prove parity on `proof` (with its turned features), sign. Returns the hash and the parity figures."""
+    model = detector_model(ready.backbone, ready.taught, ready.frame)
+    card = _card(ready, parity=None)
+    checked = parse_card(json.dumps(card).encode(), "the taught card")
+    distances = [ready.taught.distance_map(t) for t in turned[:PARITY_PICTURES]]
+    parity = prove_parity(
+        model, checked, proof[:PARITY_PICTURES], distances, ready.taught.limit, bundle / "model.onnx"
+    )
+    card = _card(ready, parity=parity)
+    sha256 = write_bundle(
+        bundle,
+        model=model,
+        card=parse_card(json.dumps(card).encode(), "the taught card"),
+        key=station_key(key_dir or default_key_dir()),
+        recipe={
+            "name": ready.name,
+            "version": 1,
+            "id": 1,
+            "views": [{"name": "view"}],
+            "classes": {CLASS: {"min_score": 0.5}},
+            "default_limit": {"min_score": 0.5},
+        },
+    )
+    return sha256, parity
+
+
+def _card(ready: Ready, parity: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "name": ready.name,
+        "licence": "AGPL-3.0-or-later; the backbone inside keeps its own licence",
+        "summary": "Good-only detection: how far a part's local features lie from those of good parts.",
+        "intended_use": "Finds what good parts never showed. What it misses is unknown until defects are shown.",
+        "task": "anomaly",
+        "prepare": STEPS.dump_python(ready.steps, mode="json"),
+        "input": {
+            "name": "images",
+            "width_px": ready.frame.width_px,
+            "height_px": ready.frame.height_px,
+            "channels": 3,
+            "scale": ready.backbone.scale,
+        },
+        "output": {"name": OUTPUT_NAME, "kind": "maps_nchw"},
+        "classes": [CLASS],
+        "floor_score": FLOOR_SCORE,
+        "data": dict(ready.data),
+        "training": {
+            "method": dict(ready.method),
+            "backbone": ready.backbone.facts(),
+            "bank_entries": len(ready.taught.bank),
+            "pose": ready.taught.pose is not None,
+            "limit_distance": ready.taught.limit,
+            "code_commit": code_commit(),
+            "parity": dict(parity or {}),
+        },
+        "metrics": {"teaching": ready.limit.figures()},
+    }

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Teach: features of good parts to bank, pose and limit, every score by a model that never saw its part.
+
+Which distance is used is settled on planted defects: the bank alone, unless the parts lie in a fixed pose and
+adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. `TEACHABLE` is the least
+AUROC of planted defects against held-out good parts: below it the backbone does not see, and nothing is taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inspection.types import StationFault
+from training.anomaly.bank import BANK, coreset
+from training.anomaly.features import Looking, Shown
+from training.anomaly.gaussian import COMPONENTS, PoseSums
+from training.anomaly.planted import plant
+from training.anomaly.taught import Basis, Pose, Taught, bank_map, pose_map
+from training.anomaly.threshold import Limit, auroc, choose_limit
+
+BASIS_PARTS = 40
+PLANTED = 40
+POSE_SHARE = 0.3
+"""Least share of the features' variance that the position alone explains, for a pose to count as fixed."""
+WORTH, TEACHABLE = 0.02, 0.80
+METHODS = ("auto", "bank", "both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A held-out good part's two distance maps."""
+
+    bank: np.ndarray
+    pose: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What teaching gave. scores: held-out distances of the good parts, in their order."""
+
+    taught: Taught
+    limit: Limit
+    scores: list[float]
+    maps: list[np.ndarray]
+    separation: float
+    separations: dict[str, float]
+    pose_share: float
+
+
+class Teaching:
+    """Turned features of all good parts, and the models of the folds."""
+
+    def __init__(
+        self, looking: Looking, shown: Sequence[Shown], folds: Sequence[int], *, seed: int, bank: int = BANK
+    ) -> None:
+        self._looking, self._shown, self._folds = looking, shown, folds
+        self._seed, self._bank = seed, bank
+        self._size = (looking.frame.lines, looking.frame.columns)
+        rng = np.random.default_rng(seed)
+        some = np.sort(rng.permutation(len(shown))[:BASIS_PARTS])
+        self.basis = Basis.of([looking.features(shown[i].pixels) for i in some])
+        self.turned = [self.basis.turn(looking.features(item.pixels)) for item in shown]
+
+    def patches(self, index: int) -> np.ndarray:
+        """Turned features of one part, without the cells that show only padding."""
+        grid = self.turned[index].reshape(*self._size, -1)[self._shown[index].inside]
+        return grid.reshape(-1, grid.shape[-1])
+
+    def coreset_of(self, indices: Sequence[int]) -> np.ndarray:
+        """The bank of these parts."""
+        rng = np.random.default_rng([self._seed, len(indices), *indices[:1]])
+        return coreset(np.concatenate([self.patches(i) for i in indices]), self._bank, rng)
+
+    def sums_of(self, indices: Sequence[int]) -> PoseSums:
+        """The pose sums of these parts."""
+        kept = min(COMPONENTS, self.turned[0].shape[1])
+        sums = PoseSums.empty(self._size[0] * self._size[1], kept)
+        for index in indices:
+            sums.add(self.turned[index][:, :kept])
+        return sums
+
+    def pose_share(self) -> float:
+        """Share of the variance that the position explains: 0 for loose texture, near 1 for a fixed pose."""
+        mean = sum(t.astype(np.float64) for t in self.turned) / len(self.turned)
+        square = sum((t.astype(np.float64) ** 2) for t in self.turned) / len(self.turned)
+        within = float((square - mean**2).mean(axis=0).sum()) * len(self.turned) / (len(self.turned) - 1)
+        total = float((square.mean(axis=0) - mean.mean(axis=0) ** 2).sum())
+        return max(0.0, 1 - within / total) if total > 0 else 0.0
+
+    def run(self, *, method: str, overkill: float, least: float = TEACHABLE) -> Outcome:
+        """Cross-validate, choose, and fit on all. StationFault when the backbone does not see."""
+        share = self.pose_share()
+        fixed = method == "both" or (method == "auto" and share >= POSE_SHARE)
+        held: list[Held | None] = [None] * len(self.turned)
+        planted: list[Held] = []
+        rng = np.random.default_rng([self._seed, 1])
+        chosen = set(rng.permutation(len(self.turned))[:PLANTED].tolist())
+        for fold in sorted(set(self._folds)):
+            rest = [i for i, f in enumerate(self._folds) if f != fold]
+            bank = self.coreset_of(rest)
+            pose = Pose.of(self.sums_of(rest)) if fixed else None
+            for index in (i for i, f in enumerate(self._folds) if f == fold):
+                held[index] = self._held(self.turned[index], bank, pose)
+                if index in chosen:
+                    other = self._shown[rest[int(rng.integers(len(rest)))]].pixels
+                    spoilt = plant(self._shown[index].pixels, other, rng)
+                    planted.append(self._held(self.basis.turn(self._looking.features(spoilt)), bank, pose))
+        complete = [item for item in held if item is not None]
+        insides = [item.inside for item in self._shown]
+        clean = [i for i in sorted(chosen)]
+        units = _units(complete, insides)
+        separations: dict[str, float] = {}
+        planted_insides = [insides[0]] * len(planted)  # padding is alike in all, or absent
+        for name in ("bank", "both") if fixed else ("bank",):
+            good = [_score(complete[i], insides[i], units, name == "both") for i in clean]
+            bad = [_score(p, i, units, name == "both") for p, i in zip(planted, planted_insides, strict=True)]
+            separations[name] = auroc(good, bad)
+        both = fixed and (method == "both" or separations["both"] >= separations["bank"] + WORTH)
+        separation = separations["both" if both else "bank"]
+        if separation < least:
+            raise StationFault(
+                f"not teachable: with this backbone, faint defects planted on good parts stand out from good parts"
+                f" with AUROC {separation:.2f} only ({least:.2f} is the least); bring another backbone with"
+                " --backbone, or pictures that are taken more evenly."
+            )
+        scores = [_score(item, inside, units, both) for item, inside in zip(complete, insides, strict=True)]
+        limit = choose_limit(scores, overkill)
+        everything = range(len(self.turned))
+        taught = Taught(
+            basis=self.basis,
+            bank=self.coreset_of(everything),
+            pose=Pose.of(self.sums_of(everything)) if both else None,
+            bank_unit=units[0],
+            pose_unit=units[1],
+            limit=limit.value,
+            lines=self._size[0],
+            columns=self._size[1],
+        )
+        return Outcome(
+            taught=taught,
+            limit=limit,
+            scores=scores,
+            maps=[_total(item, units, both) for item in complete],
+            separation=separation,
+            separations={name: round(value, 4) for name, value in separations.items()},
+            pose_share=share,
+        )
+
+    def _held(self, turned: np.ndarray, bank: np.ndarray, pose: Pose | None) -> Held:
+        return Held(
+            bank=bank_map(turned, bank, self._size),
+            pose=pose_map(turned, pose, self._size) if pose is not None else None,
+        )
+
+
+def _units(held: Sequence[Held], insides: Sequence[tuple[slice, slice]]) -> tuple[float, float]:
+    """What a typical good part reaches, of either distance."""
+    bank = float(np.median([item.bank[inside].max() for item, inside in zip(held, insides, strict=True)]))
+    poses = [
+        item.pose[inside].max() for item, inside in zip(held, insides, strict=True) if item.pose is not None
+    ]
+    return max(bank, 1e-6), max(float(np.median(poses)), 1e-6) if poses else 1.0
+
+
+def _total(item: Held, units: tuple[float, float], both: bool) -> np.ndarray:
+    total = item.bank / np.float32(units[0])
+    return total + item.pose / np.float32(units[1]) if both and item.pose is not None else total
+
+
+def _score(item: Held, inside: tuple[slice, slice], units: tuple[float, float], both: bool) -> float:
+    return float(_total(item, units, both)[inside].max())

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The good pictures a person gives: a folder of any depth, or the good ones of a COCO file; and their folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.coco import read_coco
+from datasets.labels import Picture
+from inspection.types import StationFault
+from training.pictures import read_picture
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+LEAST_GOOD = 8
+FOLDS = 5
+
+
+def good_pictures(source: Path) -> tuple[Picture, ...]:
+    """Good pictures of a folder (all of them) or a COCO file, by name. StationFault where there are none.
+
+    In a COCO file the whole-picture label decides; without one a picture without annotations is good, and so is
+    every template.
+    """
+    if source.is_dir():
+        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        pictures = [_picture(path, source) for path in paths if path.is_file()]
+    else:
+        labelled = read_coco(source)
+        pictures = [picture for picture in (*labelled.pictures, *labelled.templates) if picture.good]
+        pictures.sort(key=lambda picture: picture.name)
+    if not pictures:
+        raise StationFault(f"{source} holds no good pictures: put pictures of good parts there.")
+    return tuple(pictures)
+
+
+def one_picture(path: Path) -> Picture:
+    """A single picture that somebody names."""
+    return _picture(path, path.parent)
+
+
+def _picture(path: Path, root: Path) -> Picture:
+    height_px, width_px = read_picture(path, 1).shape
+    return Picture(
+        name=path.relative_to(root).as_posix(),
+        path=path,
+        width_px=width_px,
+        height_px=height_px,
+        image_class="good",
+    )
+
+
+def folds_of(pictures: Sequence[Picture], seed: int) -> tuple[list[int], str]:
+    """Fold number of each picture, and what the folds follow: lots, else sequences, else parts, drawn by lot.
+
+    Pictures that belong together stay together: a twin in the teaching set would make a part look better than
+    the next one will.
+    """
+    for what in ("lot", "sequence"):
+        named = [getattr(picture, what) for picture in pictures]
+        if None not in named and len(set(named)) >= 3:
+            return _by_group([str(name) for name in named], seed), what
+    return _by_group([picture.part_name for picture in pictures], seed), "part"
+
+
+def _by_group(groups: Sequence[str], seed: int) -> list[int]:
+    """Whole groups to folds of like size: the largest first, each to the smallest fold."""
+    names, sizes = np.unique(np.asarray(groups), return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    count = min(FOLDS, len(names))
+    filled = [0] * count
+    fold: dict[str, int] = {}
+    for index in order:
+        smallest = min(range(count), key=filled.__getitem__)
+        fold[str(names[index])] = smallest
+        filled[smallest] += int(sizes[index])
+    return [fold[name] for name in groups]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Choose, from the good pictures alone, how pictures are prepared and at what size the network sees them.
+
+1. Gain: where no picture's median is below `DARKEST`, each picture's median is brought to their common median.
+2. Alignment: where one long part (`LEAST_RATIO` times as long as wide, its two ends told apart) stands before an
+   even background in all but `STRAY` of the pictures, wholly inside and of like size, and lies there in
+   directions that vary: it is laid down, its background painted over.
+3. Canvas: otherwise, where pictures are of many sizes, they keep their scale on a canvas as large as the largest.
+4. Size: the network sees the picture at its own scale where that fits `MOST_PX2`; smaller ones are enlarged, at
+   most twice, up to `WANTED_PX2`; larger ones are shrunk to `MOST_PX2`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datasets.labels import Picture
+from inspection.align import Align, Canvas, FoundPart, find_part
+from inspection.prepare import Gain, Step
+from training.anomaly.features import Frame
+from training.pictures import read_picture
+
+DARKEST = 16.0
+LEAST_RATIO, STRAY = 1.5, 0.05
+ALIKE = 0.25  # of a part's area and length, from the median
+ENDS_APART = 1.15  # the wide end is wider by this factor
+TURNED_RAD = 0.05  # directions that differ by less are one
+MARGIN, GROW = 0.03, 0.08  # of the part's length; of its width
+MOST_PX2, WANTED_PX2, MOST_ENLARGED = 2 * 416 * 416, 416 * 416, 2.0
+MULTIPLE_PX = 32
+ALIKE_SIZES = 0.02
+LOOKED_AT = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """Steps for the card, the size of the input, and why it is so."""
+
+    steps: tuple[Step, ...]
+    width_px: int
+    height_px: int
+    why: dict[str, Any]
+
+    def frame(self, stride: int) -> Frame:
+        """The input with a grid of `stride`."""
+        return Frame(width_px=self.width_px, height_px=self.height_px, stride=stride)
+
+
+def choose_preparation(pictures: Sequence[Picture], *, gain: bool = True, align: bool = True) -> Preparation:
+    """Apply the rules of this module's first lines."""
+    looked_at = pictures[:: max(1, len(pictures) // LOOKED_AT)]
+    greys = [read_picture(picture.path, 1) for picture in looked_at]
+    steps: list[Step] = []
+    why: dict[str, Any] = {}
+    medians = [float(np.median(grey)) for grey in greys]
+    target = round(float(np.median(medians)))
+    if gain and min(medians) >= DARKEST:
+        steps.append(Gain(target=target))
+        why["gain"] = f"medians {min(medians):.0f} to {max(medians):.0f}, brought to {target}"
+    laid = _alignment(greys, target) if align else None
+    if laid is not None:
+        steps.append(laid)
+        why["align"] = f"one part {laid.length_px:.0f} x {laid.across_px:.0f} px in changing directions"
+        return Preparation(steps=tuple(steps), width_px=laid.width_px, height_px=laid.height_px, why=why)
+    widths = np.array([picture.width_px for picture in pictures])
+    heights = np.array([picture.height_px for picture in pictures])
+    width_px, height_px = int(widths.max()), int(heights.max())
+    if np.ptp(widths) > ALIKE_SIZES * np.median(widths) or np.ptp(heights) > ALIKE_SIZES * np.median(heights):
+        width_px, height_px = _multiple(width_px), _multiple(height_px)
+        steps.append(Canvas(width_px=width_px, height_px=height_px))
+        why["canvas"] = (
+            f"sizes vary ({widths.min()}..{widths.max()} x {heights.min()}..{heights.max()} px):"
+            " pictures keep their scale"
+        )
+    scale = scale_for(width_px, height_px)
+    why["scale"] = round(scale, 4)
+    return Preparation(
+        steps=tuple(steps),
+        width_px=_multiple(width_px * scale),
+        height_px=_multiple(height_px * scale),
+        why=why,
+    )
+
+
+def scale_for(width_px: float, height_px: float) -> float:
+    """How much a picture is enlarged or shrunk for the network."""
+    area = width_px * height_px
+    wanted, most = math.sqrt(WANTED_PX2 / area), math.sqrt(MOST_PX2 / area)
+    return min(MOST_ENLARGED, max(wanted, min(1.0, most)))
+
+
+def _multiple(value_px: float) -> int:
+    return max(MULTIPLE_PX, math.ceil(value_px / MULTIPLE_PX - 0.25) * MULTIPLE_PX)
+
+
+def _alignment(greys: Sequence[np.ndarray], fill: int) -> Align | None:
+    """The alignment that fits, or None."""
+    for darker in (True, False):
+        found = [part for grey in greys if (part := _found(grey, darker)) is not None]
+        parts = [part for part in found if _good_blob(part)]
+        if len(parts) < (1 - STRAY) * len(greys) or not parts:
+            continue
+        length, area, width = (
+            float(np.median([getattr(part, name) for part in parts]))
+            for name in ("length_px", "area_px", "width_px")
+        )
+        alike = [
+            part
+            for part in parts
+            if abs(part.length_px - length) <= ALIKE * length and abs(part.area_px - area) <= ALIKE * area
+        ]
+        if len(alike) < (1 - STRAY) * len(greys) or _one_direction(alike):
+            continue
+        return _align(alike, darker=darker, length=length, width=width, area=area, fill=fill)
+    return None
+
+
+def _found(grey: np.ndarray, darker: bool) -> FoundPart | None:
+    try:
+        return find_part(grey, darker=darker)
+    except ValueError:
+        return None
+
+
+def _good_blob(part: FoundPart) -> bool:
+    return (
+        not part.touches_border
+        and part.length_px >= LEAST_RATIO * part.width_px
+        and part.ends[0] >= ENDS_APART * part.ends[1]
+        and part.next_area_px < 0.2 * part.area_px
+    )
+
+
+def _one_direction(parts: Sequence[FoundPart]) -> bool:
+    angles = np.array([math.atan2(part.axis[1], part.axis[0]) for part in parts])
+    return bool(abs(np.exp(1j * angles).mean()) > math.cos(TURNED_RAD))
+
+
+def _align(
+    parts: Sequence[FoundPart], *, darker: bool, length: float, width: float, area: float, fill: int
+) -> Align:
+    longest = max(part.length_px for part in parts)
+    widest = float(np.percentile([part.width_px for part in parts], 95))
+    lead = MARGIN * length
+    long_px, across_px = longest + 2 * lead, widest * (1 + 2 * MARGIN)
+    scale = scale_for(long_px, across_px)
+    width_px, height_px = _multiple(long_px * scale), _multiple(across_px * scale)
+    # one scale both ways: what the rounding adds is filled with more of the picture
+    return Align(
+        darker=darker,
+        length_px=round(width_px / scale, 2),
+        across_px=round(height_px / scale, 2),
+        lead_px=round(lead, 2),
+        width_px=width_px,
+        height_px=height_px,
+        fill=fill,
+        grow_px=round(GROW * width, 1),
+        area_px=(int(0.4 * area), int(2.5 * area)),
+    )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a teaching leaves beside its bundle, so that more good parts can be taken in without fitting again.
+
+DIR/taught.npz: basis, bank, sums of the pose, held-out scores. DIR/teach.json: the facts of the job.
+DIR/backbone.onnx: the cut network. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inspection.types import StationFault
+from training.anomaly.gaussian import PoseSums
+from training.anomaly.taught import Basis, Pose, Taught
+from weights.signing import write_durably
+
+ARRAYS, FACTS, BACKBONE = "taught.npz", "teach.json", "backbone.onnx"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What was taught, the held-out score of each good part, and the job's facts."""
+
+    taught: Taught
+    names: list[str]
+    scores: list[float]
+    facts: dict[str, Any]
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write the arrays, then the facts: facts without arrays never stand."""
+    taught = state.taught
+    arrays = {
+        "mean": taught.basis.mean,
+        "spread": taught.basis.spread,
+        "axes": taught.basis.axes,
+        "bank": taught.bank,
+        "numbers": np.array([taught.bank_unit, taught.pose_unit, taught.limit], np.float64),
+        "size": np.array([taught.lines, taught.columns], np.int64),
+        "scores": np.array(state.scores, np.float64),
+    }
+    if taught.pose is not None:
+        sums = taught.pose.sums
+        arrays |= {"parts": np.array(sums.parts), "first": sums.first, "second": sums.second.astype(np.float32)}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_durably(folder / ARRAYS, buffer.getvalue())
+    content = {"format": _FORMAT, "names": state.names, **state.facts}
+    write_durably(folder / FACTS, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
+
+def load_state(folder: Path) -> State:
+    """Read what `save_state` wrote. StationFault when it is not whole."""
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+        with np.load(folder / ARRAYS, allow_pickle=False) as arrays:
+            return _read(facts, arrays)
+    except FileNotFoundError as e:
+        raise StationFault(
+            f"{folder} holds no finished teaching ({Path(str(e.filename)).name} is missing): give the folder"
+            " that `gatesight teach --out` wrote."
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as e:
+        raise StationFault(f"{folder / ARRAYS} or {FACTS} is damaged ({e}): teach again.") from None
+
+
+def _read(facts: dict[str, Any], arrays: Any) -> State:
+    if facts.pop("format") != _FORMAT:
+        raise ValueError("written by another version")
+    pose = None
+    if "first" in arrays:
+        sums = PoseSums(
+            parts=float(arrays["parts"]),
+            first=arrays["first"].astype(np.float64),
+            second=arrays["second"].astype(np.float64),
+        )
+        pose = Pose.of(sums)
+    bank_unit, pose_unit, limit = (float(v) for v in arrays["numbers"])
+    lines, columns = (int(v) for v in arrays["size"])
+    names = [str(name) for name in facts.pop("names")]
+    scores = [float(v) for v in arrays["scores"]]
+    if len(names) != len(scores):
+        raise ValueError("names and scores differ in number")
+    return State(
+        taught=Taught(
+            basis=Basis(mean=arrays["mean"], spread=arrays["spread"], axes=arrays["axes"]),
+            bank=arrays["bank"],
+            pose=pose,
+            bank_unit=bank_unit,
+            pose_unit=pose_unit,
+            limit=limit,
+            lines=lines,
+            columns=columns,
+        ),
+        names=names,
+        scores=scores,
+        facts=facts,
+    )

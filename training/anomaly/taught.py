@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What was taught: a basis, a memory bank, perhaps a pose, and the limit; how a picture's features are scored.
+
+The distance of a cell is its distance to the bank over `bank_unit`, plus, where the part lies in a fixed pose,
+its deviation from that position's Gaussian over `pose_unit`; a unit is what a typical good part reaches, so the
+two weigh alike. Distances are averaged over 3 x 3 cells. The score of a cell is
+d^4 / (d^4 + limit^4): 0.5 at the limit, strictly rising, never clamped (clamping flips verdicts); the fourth
+power keeps what is far below the limit near 0, where plain d / (d + limit) stays at a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training.anomaly.bank import distances
+from training.anomaly.features import smoothed
+from training.anomaly.gaussian import COMPONENTS, PoseSums, pose_distances
+
+AXES = 64
+SHARPNESS = 4
+SMOOTHINGS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """Standardise each channel, then keep the leading principal axes of good parts."""
+
+    mean: np.ndarray  # (channels,)
+    spread: np.ndarray
+    axes: np.ndarray  # (channels, kept)
+
+    @classmethod
+    def of(cls, features: Sequence[np.ndarray]) -> Basis:
+        """From features (cells, channels) of some good pictures."""
+        count = sum(len(f) for f in features)
+        mean = sum(f.sum(axis=0, dtype=np.float64) for f in features) / count
+        square = sum((f.astype(np.float64) ** 2).sum(axis=0) for f in features) / count
+        spread = np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6
+        channels = len(mean)
+        turned = np.zeros((channels, channels))
+        for f in features:
+            part = ((f - mean) / spread).astype(np.float32)
+            turned += (part.T @ part).astype(np.float64)
+        _, vectors = np.linalg.eigh(turned / count)
+        axes = vectors[:, ::-1][:, : min(AXES, channels)]
+        axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])] < 0, -1.0, 1.0)
+        return cls(mean=mean.astype(np.float32), spread=spread.astype(np.float32), axes=axes.astype(np.float32))
+
+    def turn(self, features: np.ndarray) -> np.ndarray:
+        """(cells, channels) to (cells, kept)."""
+        return ((features - self.mean) / self.spread) @ self.axes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """The Gaussian of each position on the grid, and the sums it comes from."""
+
+    sums: PoseSums
+    mean: np.ndarray = field(repr=False)
+    whitening: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, sums: PoseSums) -> Pose:
+        """Solve the sums."""
+        mean, whitening = sums.solved()
+        return cls(sums=sums, mean=mean, whitening=whitening)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """Everything but the backbone. limit: distance at which a part is rejected."""
+
+    basis: Basis
+    bank: np.ndarray
+    pose: Pose | None
+    bank_unit: float
+    pose_unit: float
+    limit: float
+    lines: int
+    columns: int
+
+    def distance_map(self, turned: np.ndarray) -> np.ndarray:
+        """Distances (lines, columns) of one picture's turned features."""
+        total = bank_map(turned, self.bank, (self.lines, self.columns)) / np.float32(self.bank_unit)
+        if self.pose is not None:
+            total = total + pose_map(turned, self.pose, (self.lines, self.columns)) / np.float32(self.pose_unit)
+        return total
+
+
+def bank_map(turned: np.ndarray, bank: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Smoothed distances to the bank."""
+    return _smooth(distances(turned, bank).reshape(size))
+
+
+def pose_map(turned: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
+    """Smoothed deviations from each position's Gaussian."""
+    return _smooth(pose_distances(turned[:, :COMPONENTS], pose.mean, pose.whitening).reshape(size))
+
+
+def _smooth(scores: np.ndarray) -> np.ndarray:
+    for _ in range(SMOOTHINGS):
+        scores = smoothed(scores)
+    return scores
+
+
+def scores_of(distance: np.ndarray, limit: float) -> np.ndarray:
+    """Scores 0..1 of distances."""
+    ratio = (distance / np.float32(limit)) ** SHARPNESS
+    return ratio / (ratio + np.float32(1))

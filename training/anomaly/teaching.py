@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One teaching, from a folder of good pictures to a signed bundle and all that lies beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.labels import Picture
+from inspection.types import StationFault
+from training.anomaly.backbone import Backbone, load_backbone, save_backbone
+from training.anomaly.bundling import STEPS, Ready, make_bundle
+from training.anomaly.features import Frame, Looking, Shown, show
+from training.anomaly.fit import Outcome, Teaching
+from training.anomaly.goods import LEAST_GOOD, folds_of, good_pictures
+from training.anomaly.preparing import Preparation, choose_preparation
+from training.anomaly.sheet import write_sheet
+from training.anomaly.state import ARRAYS, BACKBONE, State, save_state
+from training.job import file_sha256
+
+OWN_BACKBONE = Path(__file__).resolve().parents[2] / "weights" / "backbone" / "backbone.onnx"
+SCALES = (1 / 255, 1.0)
+SCALE_PARTS = 24
+"""Good parts that the scale of pixels is tried on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a person asked for. backbone None: the one that ships. scale None: tried."""
+
+    good: Path
+    out: Path
+    backbone: Path | None
+    layers: tuple[str, ...]
+    scale: float | None
+    order: str
+    centred: bool
+    method: str
+    bank: int
+    overkill: float
+    least_separation: float
+    gain: bool
+    align: bool
+    name: str
+    seed: int
+    threads: int
+    key_dir: Path | None
+
+
+def teach(wishes: Wishes) -> dict[str, Any]:
+    """Teach and write; what a person wants to know. StationFault when it cannot be done: nothing is left then."""
+    started = time.monotonic()
+    if (wishes.out / "bundle").exists() or (wishes.out / ARRAYS).exists():
+        raise StationFault(
+            f"{wishes.out} holds a teaching already: add to it with --add, or choose another --out."
+        )
+    pictures = good_pictures(wishes.good)
+    if len(pictures) < LEAST_GOOD:
+        raise StationFault(
+            f"not teachable: {wishes.good} holds {len(pictures)} good pictures, {LEAST_GOOD} are the least; 20 to"
+            " 300 make a good start."
+        )
+    preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align)
+    folds, follow = folds_of(pictures, wishes.seed)
+    if len(set(folds)) < 2:
+        raise StationFault(
+            f"not teachable: all pictures of {wishes.good} show one part, so no score can be checked on another."
+        )
+    backbone, scales = _backbone(wishes, pictures, preparation, folds)
+    frame = preparation.frame(backbone.strides[0])
+    shown = [show(picture, preparation.steps, frame) for picture in pictures]
+    looking = Looking(backbone, frame, threads=wishes.threads)
+    teaching = Teaching(looking, shown, folds, seed=wishes.seed, bank=wishes.bank)
+    outcome = teaching.run(method=wishes.method, overkill=wishes.overkill, least=wishes.least_separation)
+    taught_s = time.monotonic() - started
+    method = _method(wishes, preparation, outcome, follow, scales)
+    ready = Ready(
+        backbone=backbone,
+        steps=preparation.steps,
+        frame=frame,
+        taught=outcome.taught,
+        limit=outcome.limit,
+        name=wishes.name,
+        method=method,
+        data={"good": _described(wishes.good, pictures), "parent": None},
+    )
+    sheet = (shown, outcome)
+    return _finish(wishes, ready, pictures, teaching, sheet, taught_s)
+
+
+def _finish(
+    wishes: Wishes,
+    ready: Ready,
+    pictures: Sequence[Picture],
+    teaching: Teaching,
+    sheet: tuple[Sequence[Shown], Outcome],
+    taught_s: float,
+) -> dict[str, Any]:
+    """Sign the bundle last of all: a folder without one holds nothing finished."""
+    shown, outcome = sheet
+    wishes.out.mkdir(parents=True, exist_ok=True)
+    names = [picture.name for picture in pictures]
+    worst = write_sheet(
+        wishes.out, names, outcome.scores, [item.pixels for item in shown], outcome.maps, outcome.limit.value
+    )
+    save_backbone(ready.backbone, wishes.out / BACKBONE)
+    sha256, parity = make_bundle(ready, shown, teaching.turned, wishes.out / "bundle", wishes.key_dir)
+    save_state(
+        wishes.out,
+        State(taught=outcome.taught, names=names, scores=outcome.scores, facts=facts_of(ready, sha256)),
+    )
+    return {
+        "ok": True,
+        "bundle": str(wishes.out / "bundle"),
+        "sha256": sha256,
+        "sheet": str(wishes.out / "worst-good.html"),
+        "worst": worst,
+        **outcome.limit.figures(),
+        "method": dict(ready.method),
+        "parity": parity,
+        "taught_s": round(taught_s, 2),
+        "sentence": outcome.limit.sentence(),
+    }
+
+
+def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
+    """What `adding` needs to go on, beside the arrays."""
+    return {
+        "bundle_sha256": sha256,
+        "name": ready.name,
+        "steps": STEPS.dump_python(ready.steps, mode="json"),
+        "frame": [ready.frame.width_px, ready.frame.height_px, ready.frame.stride],
+        "backbone": ready.backbone.facts(),
+        "wanted_overkill": ready.limit.wanted,
+        "method": dict(ready.method),
+        "data": dict(ready.data),
+    }
+
+
+def _backbone(
+    wishes: Wishes, pictures: Sequence[Picture], preparation: Preparation, folds: Sequence[int]
+) -> tuple[Backbone, dict[str, float]]:
+    """The cut backbone; where nobody says what scale its pixels have, the one that tells planted defects best."""
+    path = wishes.backbone or OWN_BACKBONE
+    if wishes.backbone is None and not path.is_file():
+        raise StationFault(
+            f"this installation carries no backbone ({path.name}): bring one with --backbone ONNX."
+        )
+
+    def loaded(scale: float) -> Backbone:
+        return load_backbone(
+            path, layers=wishes.layers, scale=scale, order=wishes.order, centred=wishes.centred
+        )
+
+    stated = wishes.scale or loaded(1.0).stated_scale
+    if wishes.centred and stated is None:
+        stated = 1 / 255
+    if stated is not None:
+        return loaded(stated), {}
+    some = range(0, len(pictures), max(1, len(pictures) // SCALE_PARTS))
+    found: dict[float, float] = {}
+    shown: list[Shown] = []
+    for scale in SCALES:
+        backbone = loaded(scale)
+        frame = preparation.frame(backbone.strides[0])
+        shown = shown or [show(pictures[i], preparation.steps, frame) for i in some]
+        looking = Looking(backbone, frame, threads=wishes.threads)
+        tried = Teaching(looking, shown, [n % 2 for n in range(len(shown))], seed=wishes.seed, bank=500)
+        found[scale] = tried.run(method="bank", overkill=wishes.overkill, least=0.0).separation
+    best = max(SCALES, key=lambda scale: found[scale])
+    return loaded(best), {f"{scale:.6g}": round(value, 4) for scale, value in found.items()}
+
+
+def _method(
+    wishes: Wishes, preparation: Preparation, outcome: Outcome, follow: str, scales: dict[str, float]
+) -> dict[str, Any]:
+    return {
+        "name": "bank and position" if outcome.taught.pose is not None else "bank",
+        "preparation": preparation.why,
+        "folds_follow": follow,
+        "planted_defects_auroc": outcome.separations,
+        "teachable_from": wishes.least_separation,
+        "pose_share": round(outcome.pose_share, 4),
+        "scales_tried": scales,
+        "seed": wishes.seed,
+    }
+
+
+def _described(source: Path, pictures: Sequence[Picture]) -> dict[str, Any]:
+    """What a card says of the good pictures: names and bytes, never where they lay."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(f"{picture.name}\n{file_sha256(picture.path)}\n".encode())
+    return {"source": source.name, "pictures": len(pictures), "sha256": digest.hexdigest()}
+
+
+def frame_of(facts: dict[str, Any]) -> Frame:
+    """The frame that `facts_of` wrote down."""
+    width_px, height_px, stride = facts["frame"]
+    return Frame(width_px=width_px, height_px=height_px, stride=stride)
