@@ -49,7 +49,12 @@ def find_part(picture: np.ndarray, *, darker: bool) -> FoundPart:
     coarse = cv2.resize(blurred, (_COARSE_PX, _COARSE_PX), interpolation=cv2.INTER_AREA)
     coarse = cv2.morphologyEx(coarse, cv2.MORPH_CLOSE, np.ones((_CLOSE_CELLS, _CLOSE_CELLS), np.uint8))
     level = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), _SMOOTH_CELLS), (grey.shape[1], grey.shape[0]))
-    _, blobs = cv2.threshold(cv2.subtract(level, blurred), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    contrast = cv2.subtract(level, blurred)
+    first, _ = cv2.threshold(contrast, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    above = contrast[contrast > first]
+    # half of the part's own contrast: a shadow, which has less, is no part of it
+    half = max(first, float(np.median(above)) / 2) if above.size else first
+    _, blobs = cv2.threshold(contrast, half, 255, cv2.THRESH_BINARY)
     blobs = cv2.morphologyEx(blobs, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(blobs)
     if count < 2:
@@ -153,10 +158,10 @@ class Align:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canvas:
-    """Lay pictures of many sizes on one canvas at their own scale, mirrored beyond their right and lower edge.
+    """Lay pictures of many sizes on one canvas at their own scale; their right and lower edges go on beyond.
 
-    Mirrored parts look like the part, so they are no edge to stumble over; findings that lie wholly there are
-    outside the source and are dropped. A picture larger than the canvas is shrunk to fit.
+    Findings that lie wholly there are outside the source and are dropped. (Mirroring instead of repeating the
+    edge cost 0.07 of AUROC on magnetic tiles: a mirrored rim is a shape that no part has.) A picture larger than the canvas is shrunk to fit.
     """
 
     __pydantic_config__ = _STRICT
@@ -174,7 +179,7 @@ class Canvas:
             inner = (max(1, int(width_px * scale)), max(1, int(height_px * scale)))
             picture = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
         right, below = self.width_px - picture.shape[1], self.height_px - picture.shape[0]
-        laid = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REFLECT)
+        laid = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE)
         back = np.array(
             [[width_px / (self.width_px - right), 0, 0], [0, height_px / (self.height_px - below), 0]],
             np.float64,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Take in more good parts, or forgive one that was rejected, without fitting again.
 
-The basis stays. The bank gets the patches that lie farther from it than its own entries cover; the pose's sums
-go on; the limit is chosen again from the held-out scores, to which each new part adds the score it had before it
-was taken in. A forgiven part passes afterwards, or nothing is changed. The bundle before is kept under
-DIR/history/HASH and named as parent in the new one's card.
+The basis stays. The bank gets the patches that lie farther from it than its own entries cover; the pose's
+sums go on; the limit is chosen again from the held-out scores, to which each new part adds the score it had
+before it was taken in. A forgiven part passes afterwards, or nothing is changed. The bundle before is kept
+under DIR/history/HASH and named as parent in the new one's card.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ import numpy as np
 
 from datasets.labels import Picture
 from inspection.types import StationFault
-from training.anomaly.backbone import Backbone, restore_backbone
+from training.anomaly.backbone import restore_backbone
 from training.anomaly.bank import distances, extended
 from training.anomaly.bundling import STEPS, Ready, make_bundle
-from training.anomaly.features import Frame, Looking, Shown, show
+from training.anomaly.features import Looking, Shown, show
 from training.anomaly.gaussian import COMPONENTS
 from training.anomaly.goods import good_pictures, one_picture
 from training.anomaly.sheet import write_sheet
 from training.anomaly.state import BACKBONE, State, load_state, save_state
 from training.anomaly.taught import Pose, Taught
 from training.anomaly.teaching import facts_of, frame_of
-from training.anomaly.threshold import Limit, choose_limit
+from training.anomaly.threshold import choose_limit
 from training.job import file_sha256
 from weights.signing import sync_folder
 
 MOST_ADDED = 400  # entries one call may add to the bank
 COVER = 0.9  # patches nearer than this quantile of the bank's own spacing are known already
 FORGIVE_STEPS = 4
+MOST_NAMED = 200  # pictures that a card names one by one
 
 
 def add_good(
@@ -61,11 +62,42 @@ def add_good(
     if forgive:
         taught = _forgiven(taught, turned[0], shown[0], pictures[0])
     names = [*state.names, *(picture.name for picture in pictures)]
-    ready = _ready(state, backbone, frame, taught, limit, pictures, forgive)
-    sheet = write_sheet(
-        folder, [p.name for p in pictures], before, [item.pixels for item in shown], maps, limit.value
+    ready = Ready(
+        backbone=backbone,
+        steps=steps,
+        frame=frame,
+        taught=taught,
+        limit=limit,
+        name=state.facts["name"],
+        method=state.facts["method"],
+        data=_pedigree(state, pictures, forgive=forgive),
     )
-    return _exchange(folder, state, ready, names, scores, (shown, turned), sheet, key_dir)
+    sheet = write_sheet(
+        folder,
+        names=[p.name for p in pictures],
+        scores=before,
+        pictures=[item.pixels for item in shown],
+        maps=maps,
+        limit=limit.value,
+    )
+    fresh = folder / "bundle.new"
+    if fresh.exists():
+        raise StationFault(f"{fresh} is left of a call that was stopped: remove it and try again.")
+    sha256, parity = make_bundle(ready, shown, turned, fresh, key_dir)
+    parent = _exchange(folder, str(state.facts["bundle_sha256"]))
+    save_state(folder, State(taught=taught, names=names, scores=scores, facts=facts_of(ready, sha256)))
+    return {
+        "ok": True,
+        "bundle": str(folder / "bundle"),
+        "sha256": sha256,
+        "parent": parent,
+        "sheet": str(folder / "worst-good.html"),
+        "worst": sheet,
+        **limit.figures(),
+        "bank_entries": len(taught.bank),
+        "parity": parity,
+        "sentence": limit.sentence(),
+    }
 
 
 def _spacing(bank: np.ndarray) -> float:
@@ -108,69 +140,27 @@ def _forgiven(taught: Taught, turned: np.ndarray, shown: Shown, picture: Picture
     )
 
 
-def _ready(
-    state: State,
-    backbone: Backbone,
-    frame: Frame,
-    taught: Taught,
-    limit: Limit,
-    pictures: Sequence[Picture],
-    forgive: bool,
-) -> Ready:
+def _pedigree(state: State, pictures: Sequence[Picture], *, forgive: bool) -> dict[str, Any]:
+    """What the card says of where this model comes from."""
     earlier = state.facts["data"]
     change = {
         "what": "forgiven" if forgive else "added",
-        "pictures": [{"name": p.name, "sha256": file_sha256(p.path)} for p in pictures[:200]],
+        "pictures": [{"name": p.name, "sha256": file_sha256(p.path)} for p in pictures[:MOST_NAMED]],
         "count": len(pictures),
     }
-    return Ready(
-        backbone=backbone,
-        steps=STEPS.validate_python(state.facts["steps"]),
-        frame=frame,
-        taught=taught,
-        limit=limit,
-        name=state.facts["name"],
-        method=state.facts["method"],
-        data={
-            "good": earlier["good"],
-            "changes": [*earlier.get("changes", []), change],
-            "parent": state.facts["bundle_sha256"],
-        },
-    )
+    return {
+        "good": earlier["good"],
+        "changes": [*earlier.get("changes", []), change],
+        "parent": state.facts["bundle_sha256"],
+    }
 
 
-def _exchange(
-    folder: Path,
-    state: State,
-    ready: Ready,
-    names: list[str],
-    scores: list[float],
-    proof: tuple[Sequence[Shown], Sequence[np.ndarray]],
-    sheet: list[str],
-    key_dir: Path | None,
-) -> dict[str, Any]:
-    """Make the new bundle beside the old one, then let it take its place."""
-    parent = str(state.facts["bundle_sha256"])
-    fresh, history = folder / "bundle.new", folder / "history"
-    if fresh.exists():
-        raise StationFault(f"{fresh} is left of a call that was stopped: remove it and try again.")
-    sha256, parity = make_bundle(ready, *proof, fresh, key_dir)
+def _exchange(folder: Path, parent: str) -> str:
+    """Let the bundle beside the old one take its place; the old one goes to the history."""
+    history = folder / "history"
     history.mkdir(exist_ok=True)
     (folder / "bundle").rename(history / parent[:12])
-    fresh.rename(folder / "bundle")
+    (folder / "bundle.new").rename(folder / "bundle")
     sync_folder(history)
     sync_folder(folder)
-    facts = facts_of(ready, sha256)
-    save_state(folder, State(taught=ready.taught, names=names, scores=scores, facts=facts))
-    return {
-        "ok": True,
-        "bundle": str(folder / "bundle"),
-        "sha256": sha256,
-        "parent": parent,
-        "sheet": str(folder / "worst-good.html"),
-        "worst": sheet,
-        **ready.limit.figures(),
-        "bank_entries": len(ready.taught.bank),
-        "parity": parity,
-        "sentence": ready.limit.sentence(),
-    }
+    return parent

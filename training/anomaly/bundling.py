@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From what was taught to a signed bundle: the card with its pedigree, the suggested recipe, the parity proof."""
+"""From what was taught to a signed bundle: card with pedigree, suggested recipe, parity proof."""
 
 from __future__ import annotations
 
@@ -47,13 +47,18 @@ class Ready:
 def make_bundle(
     ready: Ready, proof: Sequence[Shown], turned: Sequence[Any], bundle: Path, key_dir: Path | None
 ) -> tuple[str, dict[str, Any]]:
-    """Export, prove parity on `proof` (with its turned features), sign. Returns the hash and the parity figures."""
+    """Export, prove parity on `proof` (`turned`: its features), sign. Returns hash and parity figures."""
     model = detector_model(ready.backbone, ready.taught, ready.frame)
     card = _card(ready, parity=None)
     checked = parse_card(json.dumps(card).encode(), "the taught card")
     distances = [ready.taught.distance_map(t) for t in turned[:PARITY_PICTURES]]
     parity = prove_parity(
-        model, checked, proof[:PARITY_PICTURES], distances, ready.taught.limit, bundle / "model.onnx"
+        model,
+        checked,
+        shown=proof[:PARITY_PICTURES],
+        distances=distances,
+        limit=ready.taught.limit,
+        source=bundle / "model.onnx",
     )
     card = _card(ready, parity=parity)
     sha256 = write_bundle(
@@ -78,7 +83,7 @@ def _card(ready: Ready, parity: Mapping[str, Any] | None) -> dict[str, Any]:
         "name": ready.name,
         "licence": "AGPL-3.0-or-later; the backbone inside keeps its own licence",
         "summary": "Good-only detection: how far a part's local features lie from those of good parts.",
-        "intended_use": "Finds what good parts never showed. What it misses is unknown until defects are shown.",
+        "intended_use": "Finds what good parts never showed. Its misses are unknown until defects are shown.",
         "task": "anomaly",
         "prepare": STEPS.dump_python(ready.steps, mode="json"),
         "input": {

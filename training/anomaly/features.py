@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From pictures to features: the picture as the network sees it, the backbone's maps on one grid.
 
-Each map is averaged over 3 x 3 cells and brought to the grid of the finest one; together they are a vector a
-cell. `taught.Basis` then turns each into fewer numbers. All of it is linear after the backbone, so the exported
-graph may do it in another order and say the same.
+The maps are brought to the grid of the finest one; together they are a vector a cell. `taught.Basis` then turns
+each into fewer numbers. All of it is linear after the backbone, so the exported graph may do it in another order
+and say the same. (Averaging features over 3 x 3 cells first, as PatchCore does, blurs where a defect lies: AUPRO
+0.89 against 0.96 on pitted spindles; the distances are averaged instead.)
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def show(picture: Picture, steps: Sequence[Step], frame: Frame) -> Shown:
 
 def put_in(writing: Writing, backbone: Backbone) -> None:
     """Lead `images` (pixels x scale, RGB) into the backbone: order of planes, torchvision's centring."""
-    current = INPUT_NAME
+    current, before = INPUT_NAME, len(writing.nodes)
     if backbone.order == "bgr":
         current = writing.node("Gather", [current, writing.constant(np.array([2, 1, 0], np.int64))], axis=1)
     if backbone.centred:
@@ -80,7 +81,7 @@ def put_in(writing: Writing, backbone: Backbone) -> None:
         )
         current = writing.node("Sub", [current, writing.constant(mean)])
         current = writing.node("Div", [current, writing.constant(spread)])
-    for node in writing.nodes:
+    for node in writing.nodes[:before]:
         for index, name in enumerate(node.input):
             if name == backbone.input_name:
                 node.input[index] = current
@@ -88,22 +89,18 @@ def put_in(writing: Writing, backbone: Backbone) -> None:
 
 def start_graph(backbone: Backbone) -> Writing:
     """The backbone's nodes, fed from `images`."""
-    leading = Writing()
-    body = Writing(backbone.graph)
-    copied = [type(node).FromString(node.SerializeToString()) for node in body.nodes]
-    leading.nodes, leading.weights = copied, body.weights
-    before = len(copied)
-    put_in(leading, backbone)
-    leading.nodes = leading.nodes[before:] + leading.nodes[:before]  # what feeds it stands before it
-    return leading
+    writing = Writing(backbone.graph)
+    before = len(writing.nodes)
+    put_in(writing, backbone)
+    writing.nodes = writing.nodes[before:] + writing.nodes[:before]  # what feeds it stands before it
+    return writing
 
 
 def on_grid(writing: Writing, tensor: str, stride: int, frame: Frame) -> str:
-    """A map of one stride, averaged over 3 x 3 cells, on the grid."""
+    """A map of one stride on the grid."""
     if stride < frame.stride:
         step = frame.stride // stride
         tensor = writing.node("AveragePool", [tensor], kernel_shape=[step, step], strides=[step, step])
-    tensor = averaged(writing, tensor)
     if stride > frame.stride:
         factor = float(stride // frame.stride)
         scales = writing.constant(np.array([1, 1, factor, factor], np.float32))
@@ -164,5 +161,6 @@ class Looking:
         """(cells, channels) float32 of one uint8 picture (height, width, 3)."""
         planes = pixels.transpose(2, 0, 1)[None].astype(np.float32) * self._scale
         (maps,) = self._session.run(None, {INPUT_NAME: planes})
-        flat = np.asarray(maps)[0].reshape(maps.shape[1], -1)
+        grid = np.asarray(maps)[0]
+        flat = grid.reshape(len(grid), -1)
         return np.ascontiguousarray(flat.T)

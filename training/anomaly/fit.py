@@ -2,8 +2,9 @@
 """Teach: features of good parts to bank, pose and limit, every score by a model that never saw its part.
 
 Which distance is used is settled on planted defects: the bank alone, unless the parts lie in a fixed pose and
-adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. `TEACHABLE` is the least
-AUROC of planted defects against held-out good parts: below it the backbone does not see, and nothing is taught.
+adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. `TEACHABLE` is the
+least AUROC of planted defects against held-out good parts: below it the backbone does not see, and nothing is
+taught.
 """
 
 from __future__ import annotations
@@ -84,8 +85,11 @@ class Teaching:
 
     def pose_share(self) -> float:
         """Share of the variance that the position explains: 0 for loose texture, near 1 for a fixed pose."""
-        mean = sum(t.astype(np.float64) for t in self.turned) / len(self.turned)
-        square = sum((t.astype(np.float64) ** 2) for t in self.turned) / len(self.turned)
+        mean, square = np.zeros(self.turned[0].shape), np.zeros(self.turned[0].shape)
+        for turned in self.turned:
+            wide = turned.astype(np.float64)
+            mean += wide / len(self.turned)
+            square += wide**2 / len(self.turned)
         within = float((square - mean**2).mean(axis=0).sum()) * len(self.turned) / (len(self.turned) - 1)
         total = float((square.mean(axis=0) - mean.mean(axis=0) ** 2).sum())
         return max(0.0, 1 - within / total) if total > 0 else 0.0
@@ -110,7 +114,7 @@ class Teaching:
                     planted.append(self._held(self.basis.turn(self._looking.features(spoilt)), bank, pose))
         complete = [item for item in held if item is not None]
         insides = [item.inside for item in self._shown]
-        clean = [i for i in sorted(chosen)]
+        clean = sorted(chosen)
         units = _units(complete, insides)
         separations: dict[str, float] = {}
         planted_insides = [insides[0]] * len(planted)  # padding is alike in all, or absent
@@ -122,9 +126,9 @@ class Teaching:
         separation = separations["both" if both else "bank"]
         if separation < least:
             raise StationFault(
-                f"not teachable: with this backbone, faint defects planted on good parts stand out from good parts"
-                f" with AUROC {separation:.2f} only ({least:.2f} is the least); bring another backbone with"
-                " --backbone, or pictures that are taken more evenly."
+                f"not teachable: with this backbone, faint defects planted on good parts stand out from"
+                f" good parts with AUROC {separation:.2f} only ({least:.2f} is the least); bring another backbone"
+                " with --backbone, or pictures that are taken more evenly."
             )
         scores = [_score(item, inside, units, both) for item, inside in zip(complete, insides, strict=True)]
         limit = choose_limit(scores, overkill)

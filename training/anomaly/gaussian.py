@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A Gaussian at each position, for parts in a fixed pose; kept as running sums, so that it learns without refit.
+"""A Gaussian at each position, for parts in a fixed pose; running sums, so that it learns without refit.
 
 After PaDiM (Defard et al., arXiv:2011.08785), on few components, its covariance shrunk towards that of all
 positions together (Ledoit and Wolf's target with a fixed weight: 20 parts give no covariance of their own).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The whole detector as one ONNX graph: backbone, basis, bank, pose, smoothing, score. Standard operators only."""
+"""The whole detector as one ONNX graph of standard operators: backbone, basis, bank, pose, score."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def _number(writing: Writing, value: float) -> str:
 
 
 def _turned(writing: Writing, backbone: Backbone, taught: Taught, frame: Frame) -> str:
-    """Features in the basis. Turning comes before averaging and enlarging: all three are linear, and few
-    channels are cheaper to average than many.
-    """
+    """Features in the basis. Turning comes before enlarging: both are linear, and few channels are cheaper."""
     basis = taught.basis
     weights = (basis.axes / basis.spread[:, None]).T  # (kept, channels)
     shift = -(basis.mean / basis.spread) @ basis.axes

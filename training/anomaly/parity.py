@@ -24,6 +24,7 @@ LIMIT_SCORE = 0.5
 def prove_parity(
     model: bytes,
     card: Card,
+    *,
     shown: Sequence[Shown],
     distances: Sequence[np.ndarray],
     limit: float,

@@ -17,8 +17,8 @@ STRENGTH_GREY = (14.0, 40.0)
 def plant(pixels: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One defect on a picture as the network sees it, uint8 (h, w, 3): a spot, a scratch, or a foreign patch.
 
-    other: another good picture, whose texture the patch is taken from. It lands where the picture has structure,
-    which is where parts are.
+    other: another good picture, whose texture the patch is taken from. It lands where the picture has
+    structure, which is where parts are.
     """
     height, width = pixels.shape[:2]
     extent = float(rng.uniform(*EXTENT)) * min(height, width)

@@ -2,12 +2,12 @@
 """Choose, from the good pictures alone, how pictures are prepared and at what size the network sees them.
 
 1. Gain: where no picture's median is below `DARKEST`, each picture's median is brought to their common median.
-2. Alignment: where one long part (`LEAST_RATIO` times as long as wide, its two ends told apart) stands before an
-   even background in all but `STRAY` of the pictures, wholly inside and of like size, and lies there in
+2. Alignment: where one long part (`LEAST_RATIO` times as long as wide, its two ends told apart) stands before
+   an even background in all but `STRAY` of the pictures, wholly inside and of like size, and lies there in
    directions that vary: it is laid down, its background painted over.
-3. Canvas: otherwise, where pictures are of many sizes, they keep their scale on a canvas as large as the largest.
-4. Size: the network sees the picture at its own scale where that fits `MOST_PX2`; smaller ones are enlarged, at
-   most twice, up to `WANTED_PX2`; larger ones are shrunk to `MOST_PX2`.
+3. Canvas: otherwise, where pictures are of many sizes, they keep their scale on one as large as the largest.
+4. Size: the network sees the picture at its own scale where that fits `MOST_PX2`; smaller ones are enlarged,
+   at most twice, up to `WANTED_PX2`; larger ones are shrunk to `MOST_PX2`.
 """
 
 from __future__ import annotations

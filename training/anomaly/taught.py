@@ -3,7 +3,7 @@
 
 The distance of a cell is its distance to the bank over `bank_unit`, plus, where the part lies in a fixed pose,
 its deviation from that position's Gaussian over `pose_unit`; a unit is what a typical good part reaches, so the
-two weigh alike. Distances are averaged over 3 x 3 cells. The score of a cell is
+two weigh alike. Distances are averaged over 3 x 3 cells, three times. The score of a cell is
 d^4 / (d^4 + limit^4): 0.5 at the limit, strictly rising, never clamped (clamping flips verdicts); the fourth
 power keeps what is far below the limit near 0, where plain d / (d + limit) stays at a third.
 """
@@ -19,9 +19,9 @@ from training.anomaly.bank import distances
 from training.anomaly.features import smoothed
 from training.anomaly.gaussian import COMPONENTS, PoseSums, pose_distances
 
-AXES = 64
+AXES = 96
 SHARPNESS = 4
-SMOOTHINGS = 1
+SMOOTHINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,12 @@ class Basis:
     @classmethod
     def of(cls, features: Sequence[np.ndarray]) -> Basis:
         """From features (cells, channels) of some good pictures."""
-        count = sum(len(f) for f in features)
-        mean = sum(f.sum(axis=0, dtype=np.float64) for f in features) / count
-        square = sum((f.astype(np.float64) ** 2).sum(axis=0) for f in features) / count
+        count, channels = sum(len(f) for f in features), features[0].shape[1]
+        mean, square = np.zeros(channels), np.zeros(channels)
+        for f in features:
+            mean += f.sum(axis=0, dtype=np.float64) / count
+            square += (f.astype(np.float64) ** 2).sum(axis=0) / count
         spread = np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6
-        channels = len(mean)
         turned = np.zeros((channels, channels))
         for f in features:
             part = ((f - mean) / spread).astype(np.float32)

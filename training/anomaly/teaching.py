@@ -52,7 +52,7 @@ class Wishes:
 
 
 def teach(wishes: Wishes) -> dict[str, Any]:
-    """Teach and write; what a person wants to know. StationFault when it cannot be done: nothing is left then."""
+    """Teach and write; what a person wants to know. StationFault, and nothing left, when it cannot be done."""
     started = time.monotonic()
     if (wishes.out / "bundle").exists() or (wishes.out / ARRAYS).exists():
         raise StationFault(
@@ -61,16 +61,16 @@ def teach(wishes: Wishes) -> dict[str, Any]:
     pictures = good_pictures(wishes.good)
     if len(pictures) < LEAST_GOOD:
         raise StationFault(
-            f"not teachable: {wishes.good} holds {len(pictures)} good pictures, {LEAST_GOOD} are the least; 20 to"
-            " 300 make a good start."
+            f"not teachable: {wishes.good} holds {len(pictures)} good pictures, {LEAST_GOOD} are the least;"
+            " 20 to 300 make a good start."
         )
     preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align)
     folds, follow = folds_of(pictures, wishes.seed)
     if len(set(folds)) < 2:
         raise StationFault(
-            f"not teachable: all pictures of {wishes.good} show one part, so no score can be checked on another."
+            f"not teachable: all pictures of {wishes.good} show one part: no score can be checked on another."
         )
-    backbone, scales = _backbone(wishes, pictures, preparation, folds)
+    backbone, scales = _backbone(wishes, pictures, preparation)
     frame = preparation.frame(backbone.strides[0])
     shown = [show(picture, preparation.steps, frame) for picture in pictures]
     looking = Looking(backbone, frame, threads=wishes.threads)
@@ -88,24 +88,31 @@ def teach(wishes: Wishes) -> dict[str, Any]:
         method=method,
         data={"good": _described(wishes.good, pictures), "parent": None},
     )
-    sheet = (shown, outcome)
-    return _finish(wishes, ready, pictures, teaching, sheet, taught_s)
+    return _finish(
+        wishes, ready, pictures=pictures, teaching=teaching, shown=shown, outcome=outcome, taught_s=taught_s
+    )
 
 
 def _finish(
     wishes: Wishes,
     ready: Ready,
+    *,
     pictures: Sequence[Picture],
     teaching: Teaching,
-    sheet: tuple[Sequence[Shown], Outcome],
+    shown: Sequence[Shown],
+    outcome: Outcome,
     taught_s: float,
 ) -> dict[str, Any]:
     """Sign the bundle last of all: a folder without one holds nothing finished."""
-    shown, outcome = sheet
     wishes.out.mkdir(parents=True, exist_ok=True)
     names = [picture.name for picture in pictures]
     worst = write_sheet(
-        wishes.out, names, outcome.scores, [item.pixels for item in shown], outcome.maps, outcome.limit.value
+        wishes.out,
+        names=names,
+        scores=outcome.scores,
+        pictures=[item.pixels for item in shown],
+        maps=outcome.maps,
+        limit=outcome.limit.value,
     )
     save_backbone(ready.backbone, wishes.out / BACKBONE)
     sha256, parity = make_bundle(ready, shown, teaching.turned, wishes.out / "bundle", wishes.key_dir)
@@ -142,9 +149,9 @@ def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
 
 
 def _backbone(
-    wishes: Wishes, pictures: Sequence[Picture], preparation: Preparation, folds: Sequence[int]
+    wishes: Wishes, pictures: Sequence[Picture], preparation: Preparation
 ) -> tuple[Backbone, dict[str, float]]:
-    """The cut backbone; where nobody says what scale its pixels have, the one that tells planted defects best."""
+    """The cut backbone; where nobody says how its pixels are scaled, as tells planted defects best."""
     path = wishes.backbone or OWN_BACKBONE
     if wishes.backbone is None and not path.is_file():
         raise StationFault(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The limit, from scores of good parts by models that never saw them; what it promises, and what it cannot. Pure.
+"""The limit, from scores of good parts by models that never saw them, and what it promises. Pure.
 
 The limit is an order statistic: of n held-out good parts, at most the wanted share lies above it. How many more
 good parts will be rejected then follows Beta(above + 1, n - above) whatever the scores' distribution (Wilks,

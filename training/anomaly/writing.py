@@ -17,8 +17,12 @@ class Writing:
     """Nodes and constants in the order they are asked for; names are numbered, so equal work is equal bytes."""
 
     def __init__(self, start: GraphProto | None = None) -> None:
-        self.nodes: list[NodeProto] = list(start.node) if start is not None else []
+        self.nodes: list[NodeProto] = [_copy(node) for node in start.node] if start is not None else []
         self.weights: list[TensorProto] = list(start.initializer) if start is not None else []
+        taken = {name for node in self.nodes for name in node.output} | {t.name for t in self.weights}
+        self._prefix = "gs_"
+        while any(name.startswith(self._prefix) for name in taken):  # a graph of ours, gone on with
+            self._prefix = "g" + self._prefix
         self._made = 0
 
     def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -49,7 +53,13 @@ class Writing:
 
     def _name(self, what: str) -> str:
         self._made += 1
-        return f"gs_{what}_{self._made}"
+        return f"{self._prefix}{what}_{self._made}"
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    fresh = NodeProto()
+    fresh.CopyFrom(node)
+    return fresh
 
 
 def cut(graph: GraphProto, tensors: Sequence[str]) -> GraphProto:
