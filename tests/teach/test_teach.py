@@ -79,7 +79,7 @@ def test_a_person_is_told_what_it_rests_on(taught: Path, keys: Path):
     assert grey(taught / "worst-good.png").size > 0
 
 
-def test_the_same_seed_and_pictures_make_the_same_bundle(
+def test_the_same_seed_and_pictures_make_the_same_bundle(  # noqa: PLR0917 - fixtures
     taught: Path, parts: Path, backbone: Path, keys: Path, tmp_path: Path, capsys
 ):
     order = ["--good", str(parts / "good"), "--out", str(tmp_path / "again"), "--backbone", str(backbone)]
@@ -117,7 +117,7 @@ def test_a_forgiven_part_passes_and_a_gouge_still_does_not(
     assert main(["--forgive", str(tmp_path / "odd" / "marked.png"), *order]) == 0
     bundle = load_bundle(copied / "bundle", [keys])
     assert before[0] > 0.5 > highest(bundle, tmp_path / "odd")[0]
-    assert min(highest(bundle, parts / "spoilt")) > 0.5
+    assert min(highest(bundle, parts / "spoilt")) > max(highest(bundle, parts / "unseen"))
     assert bundle.card.data["changes"][0]["what"] == "forgiven"
 
 

@@ -2,9 +2,9 @@
 """From pictures to features: the picture as the network sees it, the backbone's maps on one grid.
 
 The maps are brought to the grid of the finest one; together they are a vector a cell. `taught.Basis` then turns
-each into fewer numbers. All of it is linear after the backbone, so the exported graph may do it in another order
-and say the same. (Averaging features over 3 x 3 cells first, as PatchCore does, blurs where a defect lies: AUPRO
-0.89 against 0.96 on pitted spindles; the distances are averaged instead.)
+each into fewer numbers. All of it is linear after the backbone, so the exported graph may do it in another
+order and say the same. (Averaging features over 3 x 3 cells first, as PatchCore does, blurs where a defect
+lies: AUPRO 0.89 against 0.96 on pitted spindles; the distances are averaged instead.)
 """
 
 from __future__ import annotations

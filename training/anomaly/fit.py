@@ -127,8 +127,8 @@ class Teaching:
         if separation < least:
             raise StationFault(
                 f"not teachable: with this backbone, faint defects planted on good parts stand out from"
-                f" good parts with AUROC {separation:.2f} only ({least:.2f} is the least); bring another backbone"
-                " with --backbone, or pictures that are taken more evenly."
+                f" good parts with AUROC {separation:.2f} only ({least:.2f} is the least); bring another"
+                " backbone with --backbone, or pictures that are taken more evenly."
             )
         scores = [_score(item, inside, units, both) for item, inside in zip(complete, insides, strict=True)]
         limit = choose_limit(scores, overkill)
