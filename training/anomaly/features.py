@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoSuchOperator
 
 from datasets.labels import Picture
 from inspection.pixels import Letterbox, with_channels
@@ -25,6 +27,7 @@ from training.anomaly.writing import Writing
 from training.pictures import prepared_picture
 
 INPUT_NAME = "images"
+_RUNTIME_ERRORS = (Fail, InvalidArgument, NoSuchOperator, RuntimeException, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,7 @@ class Looking:
             self._session = ort.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as e:  # noqa: BLE001 - onnxruntime's own exceptions share no base but this
+        except _RUNTIME_ERRORS as e:
             line = str(e).strip().splitlines()[0]
             raise StationFault(
                 f"The backbone {backbone.name} does not run ({line}): export it again."
