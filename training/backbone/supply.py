@@ -23,6 +23,7 @@ _PATIENCE_S = 5.0
 def _draw_ahead(settings: Settings, first: int, step: int, out: Any) -> None:
     """Draw batches first, first + step, ... until the parent is gone."""
     cv2.setNumThreads(1)
+    out.cancel_join_thread()  # a dead parent reads no more: do not wait for it at exit
     parent = os.getppid()
     bank = draw_bank(settings.seed, settings.classes, settings.parts)
     number = first

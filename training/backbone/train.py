@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from contextlib import closing
@@ -97,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the drawing processes end as well
     try:
         settings = load_settings(given.recipe)
         named = {"seed": given.seed, "steps": given.steps, "decay_from": given.decay_from}
