@@ -139,7 +139,10 @@ def card_of(settings: Settings, facts: dict[str, Any], model: Path, gap: float, 
         "code_commits": facts["history"],
         "machine": "two shared CPU cores with AMX (bfloat16), no GPU",
         "hours_of_clock": round(facts["spent_s"] / 3600, 2),
-        "parity": {"against": "torch, batch norms unfolded", "largest_relative_difference": float(f"{gap:.1e}")},
+        "parity": {
+            "against": "torch, batch norms unfolded",
+            "largest_relative_difference": float(f"{gap:.1e}"),
+        },
         "figures": figures,
         "intended_use": "Local features for good-only detection. Not a classifier; judge it on your own parts.",
     }

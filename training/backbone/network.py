@@ -41,7 +41,9 @@ class Backbone(nn.Module):
         self.stem = _conv(3, channels[0] // 2, stride=2)
         widths = (channels[0] // 2, *channels)
         self.down = nn.ModuleList(_conv(widths[i], widths[i + 1], stride=2) for i in range(3))
-        self.stages = nn.ModuleList(nn.Sequential(*[Block(c) for _ in range(n)]) for c, n in zip(channels, blocks))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[Block(c) for _ in range(n)]) for c, n in zip(channels, blocks)
+        )
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps at strides 4, 8 and 16."""

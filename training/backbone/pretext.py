@@ -18,8 +18,8 @@ from training.backbone.spoil import KINDS
 
 ORIENTATIONS = 8
 _STRUCTURE = 2 * ORIENTATIONS + 4
-_TEMPERATURE = 0.1
-_SPOTS = 24  # positions a picture for the texture and the contrast questions
+_TEMPERATURE = 0.07
+_TEXTURE_SPOTS, _CONTRAST_SPOTS = 120, 24  # positions a picture; a quarter as many with a defect besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +64,25 @@ class Pretext(nn.Module):
                 value = F.smooth_l1_loss(self.structure[level](first).float(), target, beta=0.5)
                 terms["structure"] = terms.get("structure", 0) + value / 2
             if self.weights.contrast and level > 0:
-                value = self._contrast(level, first, second, label, share, generator)
+                value = self._contrast(level, first, second, share, generator)
                 terms["contrast"] = terms.get("contrast", 0) + value / 2
         total = torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
     def _texture(
-        self, level: int, first: Tensor, second: Tensor, label: Tensor, pure: Tensor, kept: Tensor, generator: torch.Generator
+        self,
+        level: int,
+        first: Tensor,
+        second: Tensor,
+        label: Tensor,
+        pure: Tensor,
+        kept: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         """Cross entropy over texture classes at positions that hold one texture only."""
         head, losses = self.texture[level], []
         for features, mask in ((first, pure), (second, kept)):
-            spots = _choose(mask, _SPOTS * len(label), generator)
+            spots = _choose(mask, _TEXTURE_SPOTS * len(label), generator)
             answer = head(_at(features, spots)).float()
             summed = F.cross_entropy(answer, label.flatten()[spots], reduction="sum")
             losses.append(summed / max(1, len(spots)))  # a batch may hold no such position
@@ -88,24 +95,25 @@ class Pretext(nn.Module):
         found = F.binary_cross_entropy_with_logits(answer[:, 0], wanted, pos_weight=answer.new_tensor(3.0))
         kind = F.max_pool2d(defect[:, None].float(), stride)[:, 0].long() - 1
         kind = torch.where(share > 0.2, kind, -1)
-        named = F.cross_entropy(answer[len(defect) :, 1:].permute(0, 2, 3, 1).reshape(-1, KINDS), kind.flatten(), ignore_index=-1, reduction="sum")
+        named = F.cross_entropy(
+            answer[len(defect) :, 1:].permute(0, 2, 3, 1).reshape(-1, KINDS),
+            kind.flatten(),
+            ignore_index=-1,
+            reduction="sum",
+        )
         return found + 0.2 * named / (kind >= 0).sum().clamp(min=1)
 
-    def _contrast(self, level: int, first: Tensor, second: Tensor, label: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
-        """The same good spot seen twice must agree; another texture, or the same spot with a defect, must not."""
-        head, flat = self.contrast[level], share.flatten()
-        good = _choose(share < 0.02, _SPOTS // 2 * len(share), generator)
-        bad = _choose(share > 0.3, _SPOTS // 4 * len(share), generator)
+    def _contrast(
+        self, level: int, first: Tensor, second: Tensor, share: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """A good spot is found again in the second exposure, among all other spots, good and with defects."""
+        head = self.contrast[level]
+        good = _choose(share < 0.02, _CONTRAST_SPOTS * len(share), generator)
+        bad = _choose(share > 0.3, _CONTRAST_SPOTS // 2 * len(share), generator)
         spots = torch.cat([good, bad])
         a = F.normalize(head(_at(first, spots)).float(), dim=1)
         b = F.normalize(head(_at(second, spots)).float(), dim=1)
         likeness = a @ b.T / _TEMPERATURE
-        picture, texture = spots // share[0].numel(), label.flatten()[spots]
-        alike = (picture[:, None] == picture[None]) & (texture[:, None] == texture[None])
-        spoilt = flat[spots] > 0.3
-        alike &= ~spoilt[None]  # a defect is never alike
-        own = torch.eye(len(spots), dtype=torch.bool, device=spots.device)
-        likeness = likeness.masked_fill(alike & ~own, -1e4)
         rows = torch.arange(len(good), device=spots.device)
         return F.cross_entropy(likeness[: len(good)], rows, reduction="sum") / max(1, len(good))
 
@@ -161,7 +169,9 @@ def structure_of(clean: Tensor, stride: int) -> Tensor:
     deviation = (F.avg_pool2d(x * x, stride) - mean * mean).clamp(min=0).sqrt()
     wide = F.avg_pool2d(F.pad(mean, (1, 1, 1, 1), mode="replicate"), 3, 1)
     energy = [torch.log1p(8 * value) for value in found]
-    return torch.cat([*energy, mean - 2, torch.log1p(8 * deviation), mean - wide, F.avg_pool2d(x.abs(), stride).log1p()], 1)
+    return torch.cat(
+        [*energy, mean - 2, torch.log1p(8 * deviation), mean - wide, F.avg_pool2d(x.abs(), stride).log1p()], 1
+    )
 
 
 def _choose(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:

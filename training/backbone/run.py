@@ -21,8 +21,10 @@ from training.backbone.batches import Batch
 from training.backbone.network import Backbone
 from training.backbone.pretext import Pretext, Weights, to_tensors
 from training.backbone.settings import Settings
+from training.backbone.team import Team
 
 CHECKPOINT = "checkpoint.pt"
+ALONE = Team(rank=0, size=1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,11 +95,11 @@ def rate(settings: Settings, plan: Plan, step: int) -> float:
     return level * max(0.0, (plan.steps - step) / max(1, plan.steps - plan.decay_from))
 
 
-def learn(run: Run, batch: Batch) -> dict[str, float]:
+def learn(run: Run, batch: Batch, team: Team = ALONE) -> dict[str, float]:
     """Take one step; returns the terms of the loss. Raises StationFault when the loss is no number."""
     for group in run.optimiser.param_groups:
         group["lr"] = rate(run.settings, run.plan, run.step)
-    spots = torch.Generator().manual_seed(run.settings.seed * 1_000_003 + run.step)
+    spots = torch.Generator().manual_seed((run.settings.seed * 1_000_003 + run.step) * 64 + team.rank)
     run.model.train()
     with _fast(run.device):
         loss, terms = run.model(to_tensors(batch, run.device), spots)
@@ -105,6 +107,7 @@ def learn(run: Run, batch: Batch) -> dict[str, float]:
         raise StationFault(f"the loss of step {run.step} is no number: lower learning_rate in the recipe")
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    team.agree(run.model)
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
     run.optimiser.step()
     run.step += 1
@@ -123,7 +126,9 @@ def _fast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 def _follow(run: Run) -> None:
     """Move the running mean of the weights; it warms up over the first steps."""
     keep = min(run.settings.average, (1 + run.step) / (10 + run.step))
-    for mean, value in zip(run.mean.state_dict().values(), run.model.backbone.state_dict().values(), strict=True):
+    for mean, value in zip(
+        run.mean.state_dict().values(), run.model.backbone.state_dict().values(), strict=True
+    ):
         if mean.is_floating_point():
             mean.mul_(keep).add_(value, alpha=1 - keep)
         else:
@@ -161,7 +166,9 @@ def resume(settings: Settings, device: torch.device, folder: Path) -> Run:
     path = folder / CHECKPOINT
     state = torch.load(path, map_location=device, weights_only=True)
     if state["digest"] != settings.digest():
-        raise StationFault(f"{path} was begun with other settings: give another --out, or the same recipe and seed")
+        raise StationFault(
+            f"{path} was begun with other settings: give another --out, or the same recipe and seed"
+        )
     run = new_run(settings, device)
     run.model.load_state_dict(state["model"])
     run.mean.load_state_dict(state["mean"])

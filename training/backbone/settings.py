@@ -26,6 +26,7 @@ class Settings:
     classes: int  # texture classes
     parts: int  # drawn parts of the twin
     scenes: int  # a batch; each is seen twice
+    ranks: int  # processes that learn together, each with batches of its own
     side_px: int
     channels: tuple[int, int, int]
     blocks: tuple[int, int, int]
@@ -63,6 +64,8 @@ def load_settings(name: str) -> Settings:
 def _checked(settings: Settings, source: str) -> Settings:
     if len(settings.channels) != 3 or len(settings.blocks) != 3 or any(c % 2 for c in settings.channels):
         raise StationFault(f"{source}: channels and blocks need three entries each, channels even")
+    if not 1 <= settings.ranks <= 64:
+        raise StationFault(f"{source}: ranks must be 1 to 64, not {settings.ranks}")
     if settings.side_px % 16 or not 64 <= settings.side_px <= 256:
         raise StationFault(f"{source}: side_px must be a multiple of 16 from 64 to 256, not {settings.side_px}")
     if settings.steps and not 0 <= settings.decay_from <= settings.steps:

@@ -39,15 +39,18 @@ def _draw_ahead(settings: Settings, first: int, step: int, out: Any) -> None:
         number += step
 
 
-def batches(settings: Settings, first: int, workers: int = 1) -> Iterator[Batch]:
-    """Yield batch `first`, `first + 1`, ... forever; closing the iterator ends the drawing processes."""
+def batches(settings: Settings, first: int, *, workers: int = 1, stride: int = 1) -> Iterator[Batch]:
+    """Yield batch `first`, `first + stride`, ... forever; closing the iterator ends the drawing processes."""
     context = mp.get_context("spawn")
     lines: list[tuple[Any, Any]] = []
     try:
         for k in range(workers):
             line = context.Queue(_AHEAD)
             child = context.Process(
-                target=_draw_ahead, args=(settings, first + k, workers, line), daemon=True, name=f"draw-{k}"
+                target=_draw_ahead,
+                args=(settings, first + k * stride, workers * stride, line),
+                daemon=True,
+                name=f"draw-{k}",
             )
             child.start()
             lines.append((child, line))

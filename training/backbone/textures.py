@@ -131,7 +131,9 @@ def _cells(rng: np.random.Generator, side: int) -> np.ndarray:
     level = rng.uniform(0, 1, label.max() + 1).astype(np.float32)[label]
     if kind == 1:
         return level
-    border = (cv2.morphologyEx(label.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0).astype(np.uint8)
+    border = (cv2.morphologyEx(label.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3))) > 0).astype(
+        np.uint8
+    )
     if kind == 2:
         return np.minimum(cv2.distanceTransform(1 - border, cv2.DIST_L2, 5), rng.uniform(2, 8))
     return level - cv2.GaussianBlur(border.astype(np.float32), (0, 0), 0.8)
@@ -227,11 +229,23 @@ def _leaves(rng: np.random.Generator, side: int) -> np.ndarray:
         x, y = rng.uniform(0, side, 2)
         if corners < 3:
             axes = (max(1, int(radius)), max(1, int(radius * rng.uniform(0.4, 1))))
-            cv2.ellipse(field, (int(x), int(y)), axes, rng.uniform(0, 180), 0, 360, float(rng.uniform(-1, 1)), -1, cv2.LINE_AA)
+            cv2.ellipse(
+                field,
+                (int(x), int(y)),
+                axes,
+                rng.uniform(0, 180),
+                0,
+                360,
+                float(rng.uniform(-1, 1)),
+                -1,
+                cv2.LINE_AA,
+            )
         else:
             turn = np.sort(rng.uniform(0, 2 * np.pi, corners))
             shape = np.stack([x + radius * np.cos(turn), y + radius * np.sin(turn)], 1)
-            cv2.fillPoly(field, [np.round(shape * 16).astype(np.int32)], float(rng.uniform(-1, 1)), cv2.LINE_AA, 4)
+            cv2.fillPoly(
+                field, [np.round(shape * 16).astype(np.int32)], float(rng.uniform(-1, 1)), cv2.LINE_AA, 4
+            )
     return field + noise if textured else field
 
 
