@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Batches: the n-th batch of a seed is a pure function of the seed and n, so that any run can go on anywhere."""
+"""Batches: the n-th batch of a seed is a pure function of the seed and n, so that any run can go on
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from training.backbone.spoil import add_defects, see
 class Batch:
     """Two exposures of each scene, the second with defects. All arrays start with the scene's index.
 
-    `first`, `second`: uint8 (n, 3, side, side); `clean`: uint8 (n, side, side), the scene without noise or defect;
+    `first`, `second`: uint8 (n, 3, side, side); `clean`: uint8 (n, side, side), the scene without noise or
+    defect;
     `label`: int16 (n, side, side) class of the texture or -1; `defect`: uint8 (n, side, side) 0 or 1 + kind.
     """
 

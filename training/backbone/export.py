@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Ship a backbone: `python -m training.backbone.export --checkpoint FILE --out DIR [--figures JSON]`.
 
-Writes DIR/gatesight_backbone.onnx (input `images`, float32 (1, 3, H, W), grey levels 0..255, H and W free multiples of
-16; outputs `stride4`, `stride8`, `stride16`) and DIR/card.json with its SHA-256 and origin. ONNX Runtime must answer
-as torch does, or nothing is written. Nothing volatile goes into the ONNX file: the same weights give the same bytes.
+Writes DIR/gatesight_backbone.onnx (input `images`, float32 (1, 3, H, W), grey levels 0..255, H and W free
+multiples of
+16; outputs `stride4`, `stride8`, `stride16`) and DIR/card.json with its SHA-256 and origin. ONNX Runtime must
+answer
+as torch does, or nothing is written. Nothing volatile goes into the ONNX file: the same weights give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ _PARITY_SIDES = ((64, 64), (96, 160))
 
 
 def read_run(checkpoint: Path) -> tuple[Settings, Backbone, dict[str, Any]]:
-    """Read a run's settings, its averaged network and the facts of its state; StationFault with one sentence."""
+    """Read a run's settings, its averaged network and the facts of its state; StationFault with one
+    sentence."""
     settings_file = checkpoint.parent / "settings.json"
     for path in (checkpoint, settings_file):
         if not path.is_file():
@@ -63,8 +67,12 @@ def fold(network: Backbone) -> Backbone:
     network = copy.deepcopy(network).eval()
     pairs = [module for module in network.modules() if isinstance(module, nn.Sequential)]
     for pair in pairs:
-        if len(pair) == 2 and isinstance(pair[0], nn.Conv2d) and isinstance(pair[1], nn.BatchNorm2d):
-            pair[0], pair[1] = fuse_conv_bn_eval(pair[0], pair[1]), nn.Identity()
+        layers = list(pair)
+        if len(layers) != 2:
+            continue
+        layer, norm = layers
+        if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            pair[0], pair[1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
     return network.requires_grad_(False)
 
 
@@ -130,8 +138,9 @@ def card_of(settings: Settings, facts: dict[str, Any], model: Path, gap: float, 
             f"stride{stride}": {"stride": stride, "channels": channels}
             for stride, channels in zip(STRIDES, settings.channels, strict=True)
         },
-        "trained_on": "Pictures drawn by formulas while training (training/backbone: textures, scenes, spoil; the "
-        "twin's drawn parts and defects). No natural image, no photograph, no data set, no other weights.",
+        "trained_on": "Pictures drawn by formulas while training (training/backbone: textures, scenes, "
+        "spoil; the twin's drawn parts and defects). No natural image, no photograph, no data set, no "
+        "other weights.",
         "recipe": asdict(settings),
         "steps": facts["step"],
         "decay_from": facts["plan"][0],

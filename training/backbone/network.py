@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The backbone: a small residual network with features at strides 4, 8 and 16, and the heads of its pre-training.
+"""The backbone: a small residual network with features at strides 4, 8 and 16, and the heads of its
+pre-training.
 
-Input: float32 (N, 3, H, W), grey levels 0..255, any order of channels (the pre-training never relied on one); H and W
+Input: float32 (N, 3, H, W), grey levels 0..255, any order of channels (the pre-training never relied on one);
+H and W
 multiples of 16. Outputs: three maps, float32, never negative. Scaling is inside, so callers hand over pixels.
 """
 
@@ -42,7 +44,7 @@ class Backbone(nn.Module):
         widths = (channels[0] // 2, *channels)
         self.down = nn.ModuleList(_conv(widths[i], widths[i + 1], stride=2) for i in range(3))
         self.stages = nn.ModuleList(
-            nn.Sequential(*[Block(c) for _ in range(n)]) for c, n in zip(channels, blocks)
+            nn.Sequential(*[Block(c) for _ in range(n)]) for c, n in zip(channels, blocks, strict=True)
         )
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The pre-training's questions: which texture, what is wrong here, which way the structure runs, is it the same spot.
+"""The pre-training's questions: which texture, what is wrong here, which way the structure runs, is it the
+same spot.
 
 Every head is one 1x1 convolution, so that what a question needs must lie in the features themselves, linearly.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - torch's own short name
 from torch import Tensor, nn
 
 from training.backbone.batches import Batch
@@ -54,7 +55,7 @@ class Pretext(nn.Module):
             clear = share < 0.02
             first, second = features[:count], features[count:]
             if self.weights.texture and level > 0:
-                value = self._texture(level, first, second, label, pure, pure & clear, generator)
+                value = self._texture(level, (first, second), label, (pure, pure & clear), generator)
                 terms["texture"] = terms.get("texture", 0) + value / 2
             if self.weights.defect:
                 value = self._defect(level, features, batch.defect, share, stride)
@@ -72,16 +73,14 @@ class Pretext(nn.Module):
     def _texture(
         self,
         level: int,
-        first: Tensor,
-        second: Tensor,
+        seen: tuple[Tensor, Tensor],
         label: Tensor,
-        pure: Tensor,
-        kept: Tensor,
+        masks: tuple[Tensor, Tensor],
         generator: torch.Generator,
     ) -> Tensor:
         """Cross entropy over texture classes at positions that hold one texture only."""
         head, losses = self.texture[level], []
-        for features, mask in ((first, pure), (second, kept)):
+        for features, mask in zip(seen, masks, strict=True):
             spots = _choose(mask, _TEXTURE_SPOTS * len(label), generator)
             answer = head(_at(features, spots)).float()
             summed = F.cross_entropy(answer, label.flatten()[spots], reduction="sum")
@@ -152,7 +151,9 @@ def pool_label(label: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 
 def structure_of(clean: Tensor, stride: int) -> Tensor:
-    """Local structure (n, channels, h, w): gradient energy by direction at two scales, mean, deviation and edge sum."""
+    """Local structure (n, channels, h, w): gradient energy by direction at two scales, mean, deviation and
+    edge sum.
+    """
     x = clean[:, None] / 64.0
     found: list[Tensor] = []
     for scale in (1, 2):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One pre-training run: a step of learning, and its state on disk, from which any machine goes on exactly.
 
-The state holds weights, running mean, optimiser and step; pictures and chosen positions depend on the seed and the
+The state holds weights, running mean, optimiser and step; pictures and chosen positions depend on the seed
+and the
 step alone. It is written whole (temporary file, fsync, rename) and read without unpickling code.
 """
 

@@ -28,11 +28,8 @@ class Bank:
 def draw_bank(seed: int, classes: int, parts: int) -> Bank:
     """Draw every texture class and a few drawn parts of the twin (good ones, four faces)."""
     textures = np.stack([draw_texture(seed, number, BANK_SIDE_PX) for number in range(classes)])
-    drawn: list[np.ndarray] = []
-    for number in range(parts):
-        if number % 8 == 0:
-            renderer = PartRenderer(seed=seed * 1000 + number // 8, views=4, defective_share=0.0)
-        drawn.append(renderer.render(7 * number, number % 4)[:BANK_SIDE_PX])
+    faces = [PartRenderer(seed=seed * 1000 + k, views=4, defective_share=0.0) for k in range(-(-parts // 8))]
+    drawn = [faces[k // 8].render(7 * k, k % 4)[:BANK_SIDE_PX] for k in range(parts)]
     return Bank(textures=textures, parts=np.stack(drawn))
 
 
@@ -105,7 +102,9 @@ def _rim(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
 
 
 def _shape(rng: np.random.Generator, side: int) -> np.ndarray:
-    """The mask of one part-like shape, float32 0..1: round, ring, polygon, band, blob, rod with thread, gear."""
+    """The mask of one part-like shape, float32 0..1: round, ring, polygon, band, blob, rod with thread,
+    gear.
+    """
     kind = int(rng.integers(7))
     mask = np.zeros((side, side), np.float32)
     x, y = (int(v) for v in rng.uniform(0.1, 0.9, 2) * side)

@@ -2,7 +2,8 @@
 """What happens to a scene before the camera has seen it: drawn defects, and the harmless changes of a line.
 
 Defects are of ten kinds: the twin's drawn ones (scratch, crack, pit, dent, stain, burr, chip) and pieces put in
-the wrong place, bent, blurred, or made of another texture. Their mask is where the picture really changed, so that
+the wrong place, bent, blurred, or made of another texture. Their mask is where the picture really changed, so
+that
 an invisible defect is never taught.
 """
 
@@ -16,7 +17,8 @@ from training.backbone.chance import log_uniform
 from training.backbone.scenes import Bank
 
 KINDS = 5
-"""Groups of defects that the network tells apart: dark or bright mark, foreign piece, displaced piece, bent, blurred."""
+"""Groups of defects that the network tells apart: dark or bright mark, foreign piece, displaced piece, bent,
+blurred."""
 _VISIBLE_GREY = 5.0
 
 

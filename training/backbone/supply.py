@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Batches drawn ahead in a process of their own, in order, a few at most: the network does not wait for pictures."""
+"""Batches drawn ahead in a process of their own, in order, a few at most: the network does not wait for
+pictures.
+"""
 
 from __future__ import annotations
 
 import multiprocessing as mp
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import cv2
@@ -39,7 +41,7 @@ def _draw_ahead(settings: Settings, first: int, step: int, out: Any) -> None:
         number += step
 
 
-def batches(settings: Settings, first: int, *, workers: int = 1, stride: int = 1) -> Iterator[Batch]:
+def batches(settings: Settings, first: int, *, workers: int = 1, stride: int = 1) -> Generator[Batch]:
     """Yield batch `first`, `first + stride`, ... forever; closing the iterator ends the drawing processes."""
     context = mp.get_context("spawn")
     lines: list[tuple[Any, Any]] = []

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Several processes that learn one network together: each has batches of its own, and their gradients are averaged.
+"""Several processes that learn one network together: each has batches of its own, and their gradients are
+averaged.
 
-The recipe's `ranks` says how many; it belongs to the settings, because it decides the weights. On a crowded CPU four
-processes of one thread each get further than one process of four threads, whose threads wait for each other at every
+The recipe's `ranks` says how many; it belongs to the settings, because it decides the weights. On a crowded
+CPU four
+processes of one thread each get further than one process of four threads, whose threads wait for each other
+at every
 layer (measured: 8 times slower with two threads on two busy cores).
 """
 
@@ -30,7 +33,7 @@ _PATIENCE = datetime.timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team:
-    """This process's place: rank 0 keeps the state and the log."""
+    """Place of this process: rank 0 keeps the state and the log."""
 
     rank: int
     size: int
@@ -59,7 +62,8 @@ class Team:
 
 @contextmanager
 def assembled(size: int, command: list[str]) -> Iterator[Team]:
-    """Join the team; rank 0 starts the others with `command` (arguments after `python`) and ends them with itself.
+    """Join the team; rank 0 starts the others with `command` (arguments after `python`) and ends them with
+    itself.
 
     Raises StationFault when another rank ends early: the state on disk is whole, and `--resume` goes on.
     """

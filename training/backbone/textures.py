@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Formula-drawn textures: one function a family, each (rng, side) -> float32 (side, side) of any scale.
 
-`draw_texture(seed, class_no)` picks the family and its parameters from the class number alone and returns uint8.
+`draw_texture(seed, class_no)` picks the family and its parameters from the class number alone and returns
+uint8.
 A class is one texture with its parameters: what the pre-training tells apart.
 Idea of learning from formulas: H. Kataoka et al., Pre-training without Natural Images, ACCV 2020 (fractals);
 M. Baradad et al., Learning to See by Looking at Noise, NeurIPS 2021 (noise, dead leaves), and Procedural Image
@@ -253,7 +254,7 @@ def _program(rng: np.random.Generator, side: int) -> np.ndarray:
     """A random little program of waves, products, bends and folds over the plane."""
     x, y = _turned(rng, side)
     scale = log_uniform(rng, 12, 90)
-    stack = [x / scale, y / scale]
+    stack: list[np.ndarray] = [x / scale, y / scale]
     for _ in range(int(rng.integers(4, 10))):
         a, b = stack[int(rng.integers(len(stack)))], stack[int(rng.integers(len(stack)))]
         k, kind = rng.uniform(0.5, 3), rng.integers(7)

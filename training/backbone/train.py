@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Pre-train the backbone: `python -m training.backbone.train --out DIR [--minutes M] [--seed S] [--resume]`.
 
-Every picture is drawn from the seed; no picture file is read and nothing is fetched. `--resume` goes on from the last
+Every picture is drawn from the seed; no picture file is read and nothing is fetched. `--resume` goes on from
+the last
 state in DIR, on any machine and device. Progress goes to DIR/progress.jsonl, the state to DIR/checkpoint.pt.
 """
 
@@ -15,6 +16,7 @@ import time
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import torch
@@ -68,7 +70,9 @@ def train(
 
 
 def _planned(run: Run, minutes: float, team: Team) -> Plan:
-    """Let the rate begin to fall once its share of the time has come; all ranks follow the first one's clock."""
+    """Let the rate begin to fall once its share of the time has come; all ranks follow the first one's
+    clock.
+    """
     decay_from = steps = 0
     if run.spent_s > (1 - DECAY_SHARE) * 60 * minutes:
         decay_from, steps = run.step, run.step + max(1, round(run.step * DECAY_SHARE / (1 - DECAY_SHARE)))
@@ -92,7 +96,7 @@ def _begin(settings: Settings, folder: Path, device: torch.device, team: Team, *
     return run
 
 
-def _report(run: Run, terms: dict[str, float], progress) -> None:  # noqa: ANN001
+def _report(run: Run, terms: dict[str, float], progress: TextIO) -> None:
     line = {
         "step": run.step,
         "steps": run.plan.steps or None,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A pre-training run: repeatable, and after kill -9 it ends in the same state as a run that nobody disturbed."""
+"""A pre-training run: repeatable, and after kill -9 it ends in the same state as a run that nobody
+disturbed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The pictures of the pre-training: the same for the same seed, honest in their labels, and drawn from nothing."""
+"""The pictures of the pre-training: the same for the same seed, honest in their labels, and drawn from
+nothing."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def test_classes_of_a_scene_are_those_of_its_bank(bank: Bank) -> None:
     for number in range(60):
         picture, label = draw_scene(generator(2, Purpose.BATCH, number), bank, 64)
         assert picture.dtype == np.float32
-        assert 0 <= picture.min()
+        assert picture.min() >= 0
         assert picture.max() <= 255
         classes |= set(np.unique(label).tolist())
     assert min(classes) == NO_CLASS

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from inspection.types import StationFault
+from training.backbone.batches import draw_batch
 from training.backbone.export import LIMIT_BYTES, MODEL, fold, parity, ship
 from training.backbone.run import learn, new_run, save
 from training.backbone.scenes import draw_bank
 from training.backbone.settings import Settings, load_settings
-from training.backbone.batches import draw_batch
 
 NAMES = ["stride4", "stride8", "stride16"]
 
@@ -92,9 +92,7 @@ def test_the_shipped_backbone_is_the_one_its_card_describes(repository: Path) ->
     assert not model.functions
     assert all(i.domain in ("", "ai.onnx") for i in model.opset_import)
     assert all(t.data_location != onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
-    assert (
-        [o.name for o in model.graph.output] == NAMES == list(sorted(card["outputs"], key=lambda n: int(n[6:])))
-    )
+    assert [o.name for o in model.graph.output] == NAMES == sorted(card["outputs"], key=lambda n: int(n[6:]))
     maps = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(
         NAMES, {"images": np.full((1, 3, 64, 96), 128, np.float32)}
     )
