@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -44,8 +45,7 @@ _PARITY_SIDES = ((64, 64), (96, 160))
 
 
 def read_run(checkpoint: Path) -> tuple[Settings, Backbone, dict[str, Any]]:
-    """Read a run's settings, its averaged network and the facts of its state; StationFault with one
-    sentence."""
+    """Read a run's settings, its averaged network and its facts; StationFault with one sentence."""
     settings_file = checkpoint.parent / "settings.json"
     for path in (checkpoint, settings_file):
         if not path.is_file():
@@ -94,6 +94,7 @@ def write_onnx(network: Backbone, target: Path) -> float:
             opset_version=OPSET,
             dynamo=False,
         )
+    _state_scale(target)
     gap = parity(network, target)
     if gap > PARITY:
         target.unlink()
@@ -102,6 +103,13 @@ def write_onnx(network: Backbone, target: Path) -> float:
         target.unlink()
         raise StationFault(f"{target} is larger than {LIMIT_BYTES} bytes: take fewer channels or blocks")
     return gap
+
+
+def _state_scale(target: Path) -> None:
+    """Say in the file that it takes pixels as they are: teaching reads `gatesight.scale`."""
+    model = onnx.load(target)
+    onnx.helper.set_model_props(model, {"gatesight.scale": "1"})
+    target.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def parity(network: Backbone, model: Path) -> float:

@@ -4,6 +4,7 @@ disturbed."""
 
 from __future__ import annotations
 
+import multiprocessing as mp
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from inspection.types import StationFault
 from training.backbone.batches import draw_batch
@@ -21,6 +23,7 @@ from training.backbone.pretext import pool_label, structure_of
 from training.backbone.run import CHECKPOINT, Plan, Run, learn, new_run, rate, resume, save
 from training.backbone.scenes import Bank, draw_bank
 from training.backbone.settings import Settings, load_settings
+from training.backbone.team import Team
 from training.backbone.train import main
 
 CPU = torch.device("cpu")
@@ -150,6 +153,45 @@ def test_structure_tells_the_direction_of_an_edge() -> None:
     upright, level = structure_of(picture, 8)[:, :8].amax((2, 3))
     assert upright.argmax() != level.argmax()
     assert upright.max() == pytest.approx(float(level.max()), rel=0.01)
+
+
+def _agree(rank: int, store: str, out: mp.SimpleQueue) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    team, layer = Team(rank=rank, size=2), torch.nn.Linear(3, 1)
+    layer.weight.grad, layer.bias.grad = torch.full((1, 3), 1.0 + rank), torch.full((1,), 5.0 * rank)
+    team.agree(layer)
+    plan = team.told(7, 9) if rank == 0 else team.told(0, 0)
+    out.put((layer.weight.grad.tolist(), layer.bias.grad.tolist(), plan))
+    dist.destroy_process_group()
+
+
+def test_a_team_averages_its_gradients_and_follows_the_first_ones_clock(tmp_path: Path) -> None:
+    context = mp.get_context("fork")
+    out = context.SimpleQueue()
+    children = [context.Process(target=_agree, args=(rank, str(tmp_path / "store"), out)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    for _ in children:
+        assert out.get() == ([[1.5, 1.5, 1.5]], [2.5], (7, 9))
+
+
+@pytest.mark.soak
+def test_a_team_of_two_ends_in_the_same_state_after_a_kill(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.backbone.train", "--recipe", "tiny_team", "--save-every", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run([*command, "--out", str(whole)], cwd=repository, env=environment, check=True, timeout=300)
+    child = subprocess.Popen([*command, "--out", str(broken)], cwd=repository, env=environment)
+    end = time.monotonic() + 200
+    while not (broken / CHECKPOINT).is_file() and child.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    child.kill()  # the others notice by themselves
+    child.wait()
+    again = [*command, "--out", str(broken), "--resume"]
+    subprocess.run(again, cwd=repository, env=environment, check=True, timeout=300)
+    assert _same(whole / CHECKPOINT, broken / CHECKPOINT)
 
 
 @pytest.mark.gpu

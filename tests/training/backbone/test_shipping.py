@@ -90,6 +90,7 @@ def test_the_shipped_backbone_is_the_one_its_card_describes(repository: Path) ->
     assert {p.name for p in folder.iterdir()} == {MODEL, "card.json"}
     model = onnx.load_model_from_string(data)
     assert not model.functions
+    assert {p.key: p.value for p in model.metadata_props} == {"gatesight.scale": "1"}
     assert all(i.domain in ("", "ai.onnx") for i in model.opset_import)
     assert all(t.data_location != onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
     assert [o.name for o in model.graph.output] == NAMES == sorted(card["outputs"], key=lambda n: int(n[6:]))
