@@ -105,13 +105,13 @@ def _answers(scores: list[float], *, defective: bool, counted: bool = True) -> l
 def test_figures_count_escapes_overkill_and_what_cannot_be_seen_apart():
     answers = [
         *_answers([0.9, 0.4], defective=True),
-        *_answers([0.1], defective=True, counted=False),
+        *_answers([0.1, 0.2], defective=True, counted=False),
         *_answers([0.0, 0.6, 0.2], defective=False),
     ]
     figures = part_figures(answers, recipe_from_limits({"a": 0.5, "b": 0.5}))
     assert (figures["defective"], figures["escapes"]) == (2, 1)
     assert (figures["good"], figures["overkill"]) == (3, 1)
-    assert (figures["below_limit"], figures["below_limit_passed"]) == (1, 1)
+    assert (figures["below_limit"], figures["below_limit_passed"]) == (2, 2)
     assert figures["escape_upper_95"] == pytest.approx(upper_bound(1, 2))
 
 
