@@ -18,7 +18,7 @@ from training.anomaly.graph import OUTPUT_NAME, detector_model
 from training.anomaly.parity import prove_parity
 from training.anomaly.taught import Taught
 from training.anomaly.threshold import Limit
-from training.job import code_commit
+from training.code import code_commit
 from weights.bundle import write_bundle
 from weights.card import parse_card
 from weights.keys import default_key_dir

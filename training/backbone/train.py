@@ -26,7 +26,7 @@ from training.backbone.run import ALONE, CHECKPOINT, Plan, Run, learn, new_run, 
 from training.backbone.settings import Settings, load_settings
 from training.backbone.supply import batches
 from training.backbone.team import Team, assembled
-from training.job import code_commit
+from training.code import code_commit
 
 SAVE_EVERY_S = 120.0
 REPORT_EVERY = 20
