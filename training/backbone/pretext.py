@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from training.backbone.batches import Batch
 from training.backbone.network import STRIDES, Backbone
 from training.backbone.spoil import KINDS
+from training.backbone.textures import FAMILIES
 
 ORIENTATIONS = 8
 _STRUCTURE = 2 * ORIENTATIONS + 4
 _TEMPERATURE = 0.07
-_TEXTURE_SPOTS, _CONTRAST_SPOTS = 120, 24  # positions a picture; a quarter as many with a defect besides
+_TEXTURE_SPOTS, _CONTRAST_SPOTS = 120, 32  # positions a picture; a quarter as many with a defect besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,26 +37,26 @@ class Weights:
 class Pretext(nn.Module):
     """Backbone and heads; returns the loss of one batch and its terms."""
 
-    def __init__(self, backbone: Backbone, classes: int, weights: Weights, embedding: int = 64) -> None:
+    def __init__(self, backbone: Backbone, weights: Weights, embedding: int = 64) -> None:
         super().__init__()
-        self.backbone, self.weights, self.classes = backbone, weights, classes
-        self.texture = nn.ModuleList(nn.Linear(c, classes) for c in backbone.channels)
+        self.backbone, self.weights = backbone, weights
+        self.texture = nn.ModuleList(nn.Linear(c, len(FAMILIES)) for c in backbone.channels)
         self.defect = nn.ModuleList(nn.Conv2d(c, 1 + KINDS, 1) for c in backbone.channels)
         self.structure = nn.ModuleList(nn.Conv2d(c, _STRUCTURE, 1) for c in backbone.channels[:2])
         self.contrast = nn.ModuleList(nn.Linear(c, embedding) for c in backbone.channels)
 
     def forward(self, batch: BatchTensors, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Answer every question on both exposures of each scene."""
-        count = len(batch.label)
+        count = len(batch.first)
         maps = self.backbone(torch.cat([batch.first, batch.second]))
         terms: dict[str, Tensor] = {}
         for level, (stride, features) in enumerate(zip(STRIDES, maps, strict=True)):
-            pure, label = pool_label(batch.label, stride)
             share = F.avg_pool2d((batch.defect > 0).float()[:, None], stride)[:, 0]
-            clear = share < 0.02
             first, second = features[:count], features[count:]
             if self.weights.texture and level > 0:
-                value = self._texture(level, (first, second), label, (pure, pure & clear), generator)
+                value = self._texture(
+                    level, features, batch.label, stride=stride, share=share, generator=generator
+                )
                 terms["texture"] = terms.get("texture", 0) + value / 2
             if self.weights.defect:
                 value = self._defect(level, features, batch.defect, share, stride)
@@ -65,7 +66,9 @@ class Pretext(nn.Module):
                 value = F.smooth_l1_loss(self.structure[level](first).float(), target, beta=0.5)
                 terms["structure"] = terms.get("structure", 0) + value / 2
             if self.weights.contrast and level > 0:
-                value = self._contrast(level, first, second, share, generator)
+                value = self._contrast(
+                    level, first, second, share=share, shift=batch.shift // stride, generator=generator
+                )
                 terms["contrast"] = terms.get("contrast", 0) + value / 2
         total = torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
@@ -73,19 +76,20 @@ class Pretext(nn.Module):
     def _texture(
         self,
         level: int,
-        seen: tuple[Tensor, Tensor],
+        features: Tensor,
         label: Tensor,
-        masks: tuple[Tensor, Tensor],
+        stride: int,
+        share: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
-        """Cross entropy over texture classes at positions that hold one texture only."""
-        head, losses = self.texture[level], []
-        for features, mask in zip(seen, masks, strict=True):
-            spots = _choose(mask, _TEXTURE_SPOTS * len(label), generator)
-            answer = head(_at(features, spots)).float()
-            summed = F.cross_entropy(answer, label.flatten()[spots], reduction="sum")
-            losses.append(summed / max(1, len(spots)))  # a batch may hold no such position
-        return torch.stack(losses).mean()
+        """Cross entropy over families of textures, at positions that hold one texture and no defect."""
+        pure, classes = pool_label(label.flatten(0, 1), stride)
+        kept = pure & (torch.cat([torch.zeros_like(share), share]) < 0.02)
+        spots = _choose(kept, _TEXTURE_SPOTS * len(kept), generator)
+        answer = self.texture[level](_at(features, spots)).float()
+        wanted = classes.flatten()[spots] % len(FAMILIES)
+        summed = F.cross_entropy(answer, wanted, reduction="sum")
+        return summed / max(1, len(spots))  # a batch may hold no such position
 
     def _defect(self, level: int, features: Tensor, defect: Tensor, share: Tensor, stride: int) -> Tensor:
         """Is there a defect here (soft by area), and of which kind."""
@@ -103,18 +107,27 @@ class Pretext(nn.Module):
         return found + 0.2 * named / (kind >= 0).sum().clamp(min=1)
 
     def _contrast(
-        self, level: int, first: Tensor, second: Tensor, share: Tensor, generator: torch.Generator
+        self,
+        level: int,
+        first: Tensor,
+        second: Tensor,
+        share: Tensor,
+        shift: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
-        """A good spot is found again in the second exposure, among all other spots, good and with defects."""
-        head = self.contrast[level]
-        good = _choose(share < 0.02, _CONTRAST_SPOTS * len(share), generator)
+        """A good spot of the first exposure is found among all spots of the second, good and with defects."""
+        head, (height, width) = self.contrast[level], share.shape[1:]
+        seen = share < 0.02
+        rows = torch.arange(height, device=share.device)[None, :, None] + shift[:, 1, None, None]
+        columns = torch.arange(width, device=share.device)[None, None] + shift[:, 0, None, None]
+        both = seen & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        good = _choose(both, _CONTRAST_SPOTS * len(share), generator)
         bad = _choose(share > 0.3, _CONTRAST_SPOTS // 2 * len(share), generator)
-        spots = torch.cat([good, bad])
-        a = F.normalize(head(_at(first, spots)).float(), dim=1)
-        b = F.normalize(head(_at(second, spots)).float(), dim=1)
-        likeness = a @ b.T / _TEMPERATURE
-        rows = torch.arange(len(good), device=spots.device)
-        return F.cross_entropy(likeness[: len(good)], rows, reduction="sum") / max(1, len(good))
+        moved = (shift[:, 1] * width + shift[:, 0])[torch.div(good, height * width, rounding_mode="floor")]
+        a = F.normalize(head(_at(first, good + moved)).float(), dim=1)
+        b = F.normalize(head(_at(second, torch.cat([good, bad]))).float(), dim=1)
+        own = torch.arange(len(good), device=share.device)
+        return F.cross_entropy(a @ b.T / _TEMPERATURE, own, reduction="sum") / max(1, len(good))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +139,7 @@ class BatchTensors:
     clean: Tensor
     label: Tensor
     defect: Tensor
+    shift: Tensor
 
 
 def to_tensors(batch: Batch, device: torch.device) -> BatchTensors:
@@ -140,6 +154,7 @@ def to_tensors(batch: Batch, device: torch.device) -> BatchTensors:
         clean=torch.as_tensor(batch.clean).to(device).float(),
         label=torch.as_tensor(batch.label).to(device).long(),
         defect=torch.as_tensor(batch.defect).to(device).long(),
+        shift=torch.as_tensor(batch.shift).to(device).long(),
     )
 
 

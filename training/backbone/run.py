@@ -69,7 +69,7 @@ def new_run(settings: Settings, device: torch.device) -> Run:
             structure=settings.weight_structure,
             contrast=settings.weight_contrast,
         )
-        model = Pretext(backbone, settings.classes, weights)
+        model = Pretext(backbone, weights)
     model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     thin = [p for p in model.parameters() if p.ndim == 1]
     thick = [p for p in model.parameters() if p.ndim > 1]

@@ -290,7 +290,6 @@ FAMILIES: tuple[Draw, ...] = (
     _fibres,
     _leaves,
     _program,
-    _program,
 )
 
 
