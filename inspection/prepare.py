@@ -130,8 +130,14 @@ class Placement:
 
     @property
     def inner_px(self) -> tuple[int, int]:
-        """Width and height of the picture inside the input."""
-        return self.box.inner_px
+        """Width and height of the picture inside the input; on a canvas, of the part that came in."""
+        inner, box = self.box.inner_px, self.box
+        (per_x, skew_x, left), (skew_y, per_y, top) = self.back
+        if skew_x or skew_y or left or top:  # turned or cut out: all of it is picture
+            return inner
+        wide = min(1.0, self.source_px[0] / per_x / box.source_width_px)
+        high = min(1.0, self.source_px[1] / per_y / box.source_height_px)
+        return max(1, round(inner[0] * wide)), max(1, round(inner[1] * high))
 
     @property
     def offset_px(self) -> tuple[int, int]:

@@ -19,8 +19,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoSuchOperator
 
 from datasets.labels import Picture
+from inspection.detectors.decode import cells_of
 from inspection.pixels import Letterbox, with_channels
-from inspection.prepare import Step
+from inspection.prepare import Placement, Step
 from inspection.types import StationFault
 from training.anomaly.backbone import MEAN_RGB, SPREAD_RGB, Backbone
 from training.anomaly.writing import Writing
@@ -59,17 +60,15 @@ class Shown:
 
 def show(picture: Picture, steps: Sequence[Step], frame: Frame) -> Shown:
     """Prepare and letterbox a picture with the station's own code."""
-    prepared = prepared_picture(picture, 3, steps).pixels
-    height_px, width_px = prepared.shape[:2]
+    prepared = prepared_picture(picture, 3, steps)
+    height_px, width_px = prepared.pixels.shape[:2]
     box = Letterbox(
         source_width_px=width_px, source_height_px=height_px, width_px=frame.width_px, height_px=frame.height_px
     )
-    (left, top), (width, height) = box.offset_px, box.inner_px
-    inside = (
-        slice(top // frame.stride, -(-(top + height) // frame.stride)),
-        slice(left // frame.stride, -(-(left + width) // frame.stride)),
-    )
-    return Shown(pixels=with_channels(box.apply(prepared), 3), inside=inside)
+    size = (picture.width_px, picture.height_px)
+    place = Placement(box=box, back=prepared.back, source_px=size) if steps else box
+    inside = cells_of(place, (frame.lines, frame.columns))
+    return Shown(pixels=with_channels(box.apply(prepared.pixels), 3), inside=inside)
 
 
 def put_in(writing: Writing, backbone: Backbone) -> None:

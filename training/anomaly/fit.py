@@ -99,7 +99,7 @@ class Teaching:
         share = self.pose_share()
         fixed = method == "both" or (method == "auto" and share >= POSE_SHARE)
         held: list[Held | None] = [None] * len(self.turned)
-        planted: list[Held] = []
+        planted: list[tuple[int, Held]] = []
         rng = np.random.default_rng([self._seed, 1])
         chosen = set(rng.permutation(len(self.turned))[:PLANTED].tolist())
         for fold in sorted(set(self._folds)):
@@ -111,16 +111,16 @@ class Teaching:
                 if index in chosen:
                     other = self._shown[rest[int(rng.integers(len(rest)))]].pixels
                     spoilt = plant(self._shown[index].pixels, other, rng)
-                    planted.append(self._held(self.basis.turn(self._looking.features(spoilt)), bank, pose))
+                    turned = self.basis.turn(self._looking.features(spoilt))
+                    planted.append((index, self._held(turned, bank, pose)))
         complete = [item for item in held if item is not None]
         insides = [item.inside for item in self._shown]
         clean = sorted(chosen)
         units = _units(complete, insides)
         separations: dict[str, float] = {}
-        planted_insides = [insides[0]] * len(planted)  # padding is alike in all, or absent
         for name in ("bank", "both") if fixed else ("bank",):
             good = [_score(complete[i], insides[i], units, name == "both") for i in clean]
-            bad = [_score(p, i, units, name == "both") for p, i in zip(planted, planted_insides, strict=True)]
+            bad = [_score(item, insides[i], units, name == "both") for i, item in planted]
             separations[name] = auroc(good, bad)
         both = fixed and (method == "both" or separations["both"] >= separations["bank"] + WORTH)
         separation = separations["both" if both else "bank"]

@@ -13,16 +13,18 @@ from typing import Any
 from datasets.labels import Picture
 from inspection.types import StationFault
 from training.anomaly.backbone import Backbone, load_backbone, save_backbone
+from training.anomaly.bank import BANK
 from training.anomaly.bundling import STEPS, Ready, make_bundle
 from training.anomaly.features import Frame, Looking, Shown, show
-from training.anomaly.fit import Outcome, Teaching
+from training.anomaly.fit import TEACHABLE, Outcome, Teaching
 from training.anomaly.goods import LEAST_GOOD, folds_of, good_pictures
 from training.anomaly.preparing import Preparation, choose_preparation
 from training.anomaly.sheet import write_sheet
 from training.anomaly.state import ARRAYS, BACKBONE, State, save_state
+from training.anomaly.threshold import OVERKILL
 from training.job import file_sha256
 
-OWN_BACKBONE = Path(__file__).resolve().parents[2] / "weights" / "backbone" / "backbone.onnx"
+OWN_BACKBONE = Path(__file__).resolve().parents[2] / "weights" / "backbone" / "gatesight_backbone.onnx"
 SCALES = (1 / 255, 1.0)
 SCALE_PARTS = 24
 """Good parts that the scale of pixels is tried on."""
@@ -34,21 +36,21 @@ class Wishes:
 
     good: Path
     out: Path
-    backbone: Path | None
-    layers: tuple[str, ...]
-    scale: float | None
-    order: str
-    centred: bool
-    method: str
-    bank: int
-    overkill: float
-    least_separation: float
-    gain: bool
-    align: bool
-    name: str
-    seed: int
-    threads: int
-    key_dir: Path | None
+    backbone: Path | None = None
+    layers: tuple[str, ...] = ()
+    scale: float | None = None
+    order: str = "rgb"
+    centred: bool = False
+    method: str = "auto"
+    bank: int = BANK
+    overkill: float = OVERKILL
+    least_separation: float = TEACHABLE
+    gain: bool = True
+    align: bool = True
+    name: str = "good-only"
+    seed: int = 0
+    threads: int = 2
+    key_dir: Path | None = None
 
 
 def teach(wishes: Wishes) -> dict[str, Any]:
