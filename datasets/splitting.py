@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from datasets import schema as t
 from datasets.beliefs import Believed, believed
+from datasets.likeness import twin_pairs
 from datasets.shapes import canonical
 from datasets.splits import SIDES, Member, Plan, Split, split
 from datasets.store import Act, DatasetHome
@@ -51,6 +52,23 @@ def split_in(
         ],
     )
     return plan, done
+
+
+def near_twins(home: DatasetHome, plan: Plan | None = None) -> list[tuple[str, str]]:
+    """Pairs of pictures that look alike, one of them at least without a side so far: what `split` has to know.
+
+    Pairs whose sides are both given already are left to `gatesight data check`: a side stays. Reads every
+    picture where there is a new one (0.1 s a picture or so), so it is done before an act, not in it.
+    """
+    with home.reading() as connection:
+        _, present, sides = _current(connection)
+        pictures = [one for one in believed(connection) if one.labelled]
+    settled = sides if plan is None or plan == present else {}
+    new = {one.name for one in pictures if one.id not in settled}
+    if not new:
+        return []
+    pairs = twin_pairs([one.picture(home) for one in pictures])
+    return [(pair.first, pair.second) for pair in pairs if pair.first in new or pair.second in new]
 
 
 def member(one: Believed) -> Member:

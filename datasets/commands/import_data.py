@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets.adding import SIDES, add
 from datasets.formats.table import FORMATS
+from datasets.from_line import take_from_line
 from datasets.intake import Intake, opened
 from datasets.labels import LabelledSet
 from datasets.store import open_home
@@ -36,12 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="let these labels replace others of known pictures"
     )
+    parser.add_argument(
+        "--from-line",
+        action="store_true",
+        help="SOURCE is the data folder of a station: take the pictures it kept, to be labelled",
+    )
+    parser.add_argument("--newest", type=int, metavar="N", help="with --from-line: the newest N parts only")
     parser.add_argument("--who", help="who says so (default: the user of this session)")
     parser.add_argument("--why", help="why (default: import of SOURCE)")
 
 
 def run(args: argparse.Namespace) -> Mapping[str, Any]:
     """Read everything first, then add it in one act."""
+    if args.from_line:
+        return _from_line(args)
     with opened(args.source, beside=args.into, format_name=args.format, good=args.good, lot=args.lot) as intake:
         with open_home(args.into, create=True) as home:
             added = add(
@@ -66,6 +75,33 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
         "notes": list(intake.notes),
     }
     return answer | {"said": _said(answer, intake)}
+
+
+def _from_line(args: argparse.Namespace) -> Mapping[str, Any]:
+    with open_home(args.into, create=True) as home:
+        taken = take_from_line(
+            home,
+            args.source,
+            who=args.who or getpass.getuser(),
+            why=args.why or "pictures that the line kept",
+            lot=args.lot,
+            newest=args.newest,
+        )
+    said = [
+        f"Took {taken.added.pictures} new pictures from {args.source}; {taken.added.known} were known already.",
+        "They are unlabelled: what the station said is no label.",
+    ]
+    said += [f"{len(taken.gone)} are not kept any more ({taken.gone[0]} first)."] if taken.gone else []
+    said += [f"{len(taken.altered)} were altered on disk ({taken.altered[0]} first)."] if taken.altered else []
+    return {
+        "said": "\n".join(said),
+        "dataset": str(args.into),
+        "source": str(args.source),
+        "pictures": taken.added.pictures,
+        "known": taken.added.known,
+        "gone": list(taken.gone),
+        "altered": list(taken.altered),
+    }
 
 
 def _counts(labelled: LabelledSet) -> dict[str, Any]:

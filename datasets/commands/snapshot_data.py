@@ -12,6 +12,7 @@ from typing import Any
 
 from datasets.diffs import diff
 from datasets.snapshots import listed, take
+from datasets.splitting import near_twins
 from datasets.store import DatasetHome, open_home
 from inspection.types import StationFault
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="dataset home")
     parser.add_argument("--note", metavar="WHY", default="snapshot for training", help="why it is taken")
     parser.add_argument("--who", metavar="NAME", help="who takes it; default: the user's name")
+    add_quick(parser)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--diff", nargs=2, metavar=("A", "B"), help="say what changed between two snapshots")
     instead.add_argument("--list", action="store_true", help="list the snapshots, oldest first")
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
             return {"said": changes.text(), **changes.to_plain()}
         if args.list:
             return _list(home)
-        taken = take(home, who=args.who or user_name(), why=args.note)
+        twins = [] if args.quick else near_twins(home)
+        taken = take(home, who=args.who or user_name(), why=args.note, twins=twins)
     counts = ", ".join(f"{count} {side}" for side, count in taken.counts.items())
     is_new = "" if taken.new else " (nothing has changed since it was taken)"
     return {
@@ -46,6 +49,15 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
         "counts": taken.counts,
         "sentences": list(taken.sentences),
     }
+
+
+def add_quick(parser: argparse.ArgumentParser) -> None:
+    """--quick."""
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="do not look for near-twins among new pictures (the same bytes, lot, sequence or part still bind)",
+    )
 
 
 def _list(home: DatasetHome) -> Mapping[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.commands.snapshot_data import shortened, user_name
+from datasets.commands.snapshot_data import add_quick, shortened, user_name
 from datasets.splits import LEVELS, Plan
-from datasets.splitting import split_home
+from datasets.splitting import near_twins, split_home
 from datasets.store import open_home
 
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for side, share in Plan().shares.items():
         parser.add_argument(f"--{side}", type=float, metavar="SHARE", help=f"share of {side} ({share:g})")
     parser.add_argument("--seed", type=int, help="another seed gives another split (0)")
+    add_quick(parser)
     parser.add_argument("--who", metavar="NAME", help="who splits; default: the user's name")
     parser.add_argument("--note", metavar="WHY", default="split for training", help="why")
 
@@ -34,16 +35,17 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
         for name in ("by", "train", "val", "test", "seed")
         if (value := getattr(args, name)) is not None
     }
+    wanted = Plan(**given) if given else None
     with open_home(args.dataset) as home:
-        plan, done = split_home(
-            home, who=args.who or user_name(), why=args.note, plan=Plan(**given) if given else None
-        )
+        twins = [] if args.quick else near_twins(home, wanted)
+        plan, done = split_home(home, who=args.who or user_name(), why=args.note, plan=wanted, twins=twins)
     counts = done.counts()
     text = ", ".join(f"{count} {side}" for side, count in counts.items())
     return {
         "said": "\n".join([f"{text}; split by {plan.by}, seed {plan.seed}.", *shortened(done.sentences)]),
         "plan": plan.to_plain(),
         "counts": counts,
+        "twin_pairs": len(twins),
         "groups": len(set(done.groups.values())),
         "sides": done.sides,
         "sentences": list(done.sentences),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sqlalchemy import insert
 
 from datasets import labelling
 from datasets.beliefs import read
+from datasets.cli import main
 from datasets.from_line import take_from_line
-from datasets.store import DatasetHome
+from datasets.store import DatasetHome, open_home
 from inspection.records import schema as t
 from inspection.records.database import open_writer
 from inspection.storage.images import ImageStore
@@ -109,3 +111,13 @@ def test_a_folder_without_records_is_refused(home: DatasetHome, tmp_path: Path) 
     (tmp_path / "records.sqlite").write_bytes(b"nothing of the kind" * 50)
     with pytest.raises(StationFault, match="cannot be read as records"):
         take_from_line(home, tmp_path, who=WHO, why=WHY)
+
+
+def test_the_command_takes_them(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["import", str(data_dir), "--from-line", "--into", str(tmp_path / "new"), "--lot", "L1", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 3
+    with open_home(tmp_path / "new") as home:
+        assert {p.lot for p in read(home).pictures} == {"L1"}
+    assert main(["import", str(tmp_path), "--from-line", "--into", str(tmp_path / "other")]) == 3
+    assert "data folder of a station" in capsys.readouterr().err

@@ -8,6 +8,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from datasets import labelling
@@ -15,8 +17,10 @@ from datasets.adding import add
 from datasets.beliefs import history
 from datasets.cli import main
 from datasets.diffs import diff
+from datasets.labels import Picture
 from datasets.snapshots import find, listed, load, read_snapshot, take, usual_homes
 from datasets.splits import Plan
+from datasets.splitting import near_twins
 from datasets.store import DatasetHome, open_home
 from inspection.types import StationFault
 from tests.datasets.homes import WHO, WHY, box, labelled_set, picture
@@ -60,6 +64,22 @@ def test_the_same_content_is_the_same_snapshot_in_any_home(tmp_path: Path) -> No
     data = (tmp_path / "one/snapshots" / f"{ids[0]}.json").read_bytes()
     assert hashlib.sha256(data).hexdigest() == ids[0]
     assert str(tmp_path).encode() not in data
+
+
+def test_the_way_there_does_not_show_in_the_id(tmp_path: Path) -> None:
+    """The same labels, once as they came and once with detours and in another order: one snapshot."""
+    ids = []
+    first, second = picture(tmp_path, 1, box(), box("dent", 3.5)), picture(tmp_path, 2)
+    with open_home(tmp_path / "straight", create=True) as home:
+        add(home, labelled_set(first, second), who=WHO, why=WHY)
+        ids.append(take(home, who=WHO, why=WHY).id)
+    with open_home(tmp_path / "detour", create=True) as home:
+        add(home, labelled_set(second), who=WHO, why=WHY)
+        add(home, labelled_set(replace(first, labels=(box("dent", 3.0),))), who=WHO, why=WHY)
+        labelling.correct(home, history(home, first.name)[0].id, box("dent", 3.5), who="Bo", why="moved")
+        labelling.mark(home, first.name, box(), who="Bo", why="overlooked")
+        ids.append(take(home, who=WHO, why=WHY).id)
+    assert ids[0] == ids[1]
 
 
 def test_later_work_changes_no_snapshot(home: DatasetHome, tmp_path: Path) -> None:
@@ -220,3 +240,30 @@ def test_another_plan_is_another_split_and_the_diff_says_so(home: DatasetHome, t
     assert (changes.plan_before["seed"], changes.plan_after["seed"]) == (1, 2)
     assert changes.sides
     assert "another plan" in changes.text()
+
+
+def test_near_twins_are_found_and_never_straddle(home: DatasetHome, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+
+    def scene() -> np.ndarray:
+        coarse = rng.integers(0, 255, (12, 12), dtype=np.uint8)
+        return cv2.resize(coarse, (96, 96), interpolation=cv2.INTER_CUBIC)
+
+    def write(name: str, pixels: np.ndarray, lot: str) -> Picture:
+        cv2.imwrite(str(tmp_path / name), pixels)
+        return Picture(name=name, path=tmp_path / name, width_px=96, height_px=96, lot=lot)
+
+    scenes = [scene() for _ in range(24)]
+    pictures = [write(f"a{i}.png", pixels, f"lot a{i}") for i, pixels in enumerate(scenes)]
+    noise = rng.normal(0, 2, (96, 96))
+    shifted = [np.clip(np.roll(pixels, 1, axis=1) + noise, 0, 255).astype(np.uint8) for pixels in scenes]
+    pictures += [write(f"b{i}.png", pixels, f"lot b{i}") for i, pixels in enumerate(shifted)]
+    add(home, labelled_set(*pictures), who=WHO, why=WHY)
+    assert main(["snapshot", str(home.folder), "--who", "Ann"]) == 0
+    (taken,) = listed(home)
+    side = {p["name"]: p["side"] for p in load(home, taken.id)["pictures"]}
+    assert [side[f"a{i}.png"] for i in range(24)] == [side[f"b{i}.png"] for i in range(24)]
+    assert near_twins(home) == [], "nothing is new"
+    alone = take(home, who=WHO, why=WHY, plan=Plan(seed=1))
+    side = {p["name"]: p["side"] for p in load(home, alone.id)["pictures"]}
+    assert [side[f"a{i}.png"] for i in range(24)] != [side[f"b{i}.png"] for i in range(24)], "the control"
