@@ -19,7 +19,7 @@ from inspection.board import Board, ProcessState, Row
 from inspection.config import StationConfig, load_config
 from inspection.link import Link
 from inspection.messages import Message
-from inspection.pins import Pins
+from inspection.pins import Pins, bundle_path, manifest_sha256
 from inspection.recipe import Recipe, load_recipe
 from inspection.types import StationFault
 
@@ -51,10 +51,22 @@ class ChildContext:
             self.pins.check_recipe(recipe, path)
         return recipe
 
-    def check_bundle(self, sha256: str) -> None:
-        """StationFault when the bundle is not the one that the supervisor started with."""
+    def bundle_path(self) -> Path:
+        """Where the bundle lies that this process is to run by."""
+        return bundle_path(self.config, (self.pins or Pins.of(self.config)).bundle)
+
+    def bundle_sha256(self) -> str:
+        """Hash of that bundle's manifest as it stands; StationFault when it is not the pinned one."""
+        path = self.bundle_path()
+        sha256 = manifest_sha256(path)
         if self.pins is not None:
-            self.pins.check_bundle(sha256, self.config.station.bundle)
+            self.pins.check_bundle(sha256, path)
+        return sha256
+
+    def check_bundle(self, sha256: str) -> None:
+        """StationFault when the bundle that was loaded is not the pinned one."""
+        if self.pins is not None:
+            self.pins.check_bundle(sha256, self.bundle_path())
 
     def tell(self, link: str, message: Message) -> None:
         """Send at the start, waiting for room; gives up only when asked to stop. The row keeps beating."""

@@ -102,7 +102,7 @@ class Child:
         self.start_at_ns: int | None = 0
         self.log = ChildLog(log_dir / f"{spec.role.replace(':', '-')}.log")
         self._config = config
-        self._more = more
+        self.more = more
         self._process: subprocess.Popen[bytes] | None = None
         self._started_ns = 0
         self.restarts = -1
@@ -115,7 +115,7 @@ class Child:
     def start(self, now_ns: int) -> None:
         """Start it; stderr and stdout go to its own log."""
         arguments = [sys.executable, "-m", self.spec.module, "--config", str(self._config), *self.spec.extra]
-        arguments += self._more
+        arguments += self.more
         links = ",".join(f"{name}={fd}" for name, fd in self.spec.links.items())
         if links:
             arguments += ["--links", links]

@@ -28,7 +28,6 @@ from inspection.gates.registers import RegisterImage
 from inspection.journal import Journal, JournalFault
 from inspection.journal_records import LineEvent, Started, Stopped
 from inspection.lookout import Lookout
-from inspection.pins import manifest_sha256
 from inspection.realtime import GATE_PRIORITY, ask_for_realtime
 from inspection.recipe import Recipe
 from inspection.timing import timing_report
@@ -59,7 +58,12 @@ class GateProcess:
         recovered = self.journal.recovered
         self.epoch = new_epoch(recovered.last_epoch)
         self._begin(recipe, bundle_sha256)
-        tracker = Tracker(epoch=self.epoch, settings=tracker_settings(config), recipe_sha256=recipe.sha256)
+        tracker = Tracker(
+            epoch=self.epoch,
+            settings=tracker_settings(config),
+            recipe_sha256=recipe.sha256,
+            bundle_sha256=bundle_sha256,
+        )
         self._image = RegisterImage(epoch=self.epoch, simulated=config.station.simulated)
         board = context.board
         roles = ["inspector", *(f"camera:{c.serial}" for c in config.camera)]
@@ -69,7 +73,6 @@ class GateProcess:
                 recipe_id=recipe.id,
                 recipe_crc=recipe.crc,
                 recipe_sha256=recipe.sha256,
-                bundle_sha256=bundle_sha256,
                 max_in_flight=tracker_settings(config).max_in_flight,
                 consecutive_rejects_stop=config.station.consecutive_rejects_stop,
                 min_pitch_pulses=config.line.min_pitch_pulses if config.line.pairing == "encoder" else 0,
@@ -278,8 +281,7 @@ def body(context: ChildContext) -> int:
     if report.faults:
         raise StationFault(" ".join(report.faults))
     recipe = context.recipe()
-    bundle_sha256 = manifest_sha256(config.station.bundle)
-    context.check_bundle(bundle_sha256)
+    bundle_sha256 = context.bundle_sha256()
     if "inspector" not in context.links:
         raise StationFault("The gate has no link to the inspector: start it through `gatesight run`.")
     realtime = ask_for_realtime(GATE_PRIORITY)

@@ -15,8 +15,9 @@ from inspection.gates.registers import Input, RegisterImage
 from inspection.journal import Journal, JournalFault
 from inspection.journal_records import BundleInUse, PartOpened, Published, Record, VerdictRecord
 from inspection.link import Link
-from inspection.messages import PartClosed, PartTriggered
-from inspection.tracker import Close, Effect, JournalVerdict, Open, Publish
+from inspection.messages import BundleAgreed, BundleReady, PartClosed, PartTriggered
+from inspection.tracker import Tracker
+from inspection.tracker_effects import Close, Effect, JournalVerdict, Open, Publish
 from inspection.types import Outcome, Reason
 
 
@@ -28,7 +29,6 @@ class GateSettings:
     recipe_id: int
     recipe_crc: int
     recipe_sha256: str
-    bundle_sha256: str
     max_in_flight: int
     consecutive_rejects_stop: int = 0
     min_pitch_pulses: int = 0  # for the watch over encoder counts; 0 where pictures do not pair by them
@@ -59,7 +59,6 @@ class Announcer:
         self._link = link
         self._clock = clock
         self._published = published
-        self._bundle = settings.bundle_sha256
         self._awaiting_disk: deque[tuple[int, int]] = deque()  # (journal index, ordinal) of PASS records
         self._passes: dict[int, VerdictRecord] = {}  # PASS records not published yet, by ordinal
 
@@ -97,14 +96,10 @@ class Announcer:
             now_ns=now_ns,
             utc_ns=time.time_ns(),
             recipe_sha256=self._settings.recipe_sha256,
-            bundle_sha256=self._bundle,
         )
         for view in record.views if effect.outcome is not Outcome.NOT_INSPECTED else ():
             if view.encoder_pulses is not None:
                 self.residuals.see(view.camera, encoder_delta(view.encoder_pulses, effect.part.encoder_pulses))
-        if record.bundle_sha256 != self._bundle:
-            self._bundle = record.bundle_sha256
-            self._note_bundle()
         try:
             index = self._journal.append(record, closing=effect.outcome is not Outcome.PASS)
         except JournalFault as e:
@@ -150,12 +145,28 @@ class Announcer:
             return str(e)
         return None
 
-    def _note_bundle(self) -> None:
-        self.append(
-            BundleInUse(
+    def use_bundle(self, tracker: Tracker, ready: BundleReady) -> str | None:
+        """Another bundle judges from the next part on: on record first, then expected, then told.
+
+        The sentence of the journal's fault when it could not be recorded; then nothing has changed.
+        """
+        if ready.bundle_sha256 != tracker.bundle_sha256:
+            record = BundleInUse(
                 epoch=self._settings.epoch,
-                recipe_sha256=self._settings.recipe_sha256,
-                bundle_sha256=self._bundle,
+                recipe_sha256=ready.recipe_sha256,
+                bundle_sha256=ready.bundle_sha256,
                 utc_ns=time.time_ns(),
+                from_ordinal=tracker.counters.triggers + 1,
+                act=ready.act,
+                who=ready.who,
+                why=ready.why,
+            )
+            if (fault := self.append(record)) is not None:
+                return fault
+        ordinal = tracker.use_bundle(ready.bundle_sha256)
+        self._link.send(
+            BundleAgreed(
+                epoch=self._settings.epoch, bundle_sha256=ready.bundle_sha256, from_ordinal=int(ordinal)
             )
         )
+        return None

@@ -30,7 +30,7 @@ from inspection.journal_records import (
     Record,
 )
 from inspection.link import Link
-from inspection.messages import ExposureDone, LineReset, PartJudged
+from inspection.messages import BundleReady, ExposureDone, LineReset, PartJudged
 from inspection.states import Event, StateMachine
 from inspection.tracker import (
     VERDICT_RING_HOLDS,
@@ -130,8 +130,16 @@ class Gate:
                 self._apply(now_ns, self._tracker.judge(now_ns, message))
             elif isinstance(message, ExposureDone):
                 self._tracker.exposure_done(message.ordinal)
+            elif isinstance(message, BundleReady):
+                self._use_bundle(now_ns, message)
         self._show(now_ns)
         return self._empty_wakes < _EMPTY_WAKES
+
+    def _use_bundle(self, now_ns: int, ready: BundleReady) -> None:
+        if ready.recipe_sha256 != self.settings.recipe_sha256:  # its verdicts are distrusted anyhow
+            self.event("bundle", f"bundle {ready.bundle_sha256[:12]} was offered under another recipe")
+        elif (fault := self._announcer.use_bundle(self._tracker, ready)) is not None:
+            self.journal_fault(now_ns, fault)
 
     def on_disk(self, index: int) -> None:
         """The journal has everything up to `index` on disk."""

@@ -6,13 +6,11 @@ from __future__ import annotations
 from inspection.journal import Journal
 from inspection.journal_records import PartOpened, VerdictRecord
 from inspection.journal_recovery import Recovered
-from inspection.tracker import JournalVerdict
+from inspection.tracker_effects import JournalVerdict
 from inspection.types import Outcome, Reason
 
 
-def verdict_record(
-    effect: JournalVerdict, *, now_ns: int, utc_ns: int, recipe_sha256: str, bundle_sha256: str
-) -> VerdictRecord:
+def verdict_record(effect: JournalVerdict, *, now_ns: int, utc_ns: int, recipe_sha256: str) -> VerdictRecord:
     """The record of one decision. `utc_ns` is the wall time at monotonic `now_ns`."""
     part, judged = effect.part, effect.judged
     return VerdictRecord(
@@ -29,7 +27,7 @@ def verdict_record(
         findings=judged.verdict.findings if judged else (),
         views=judged.views if judged else (),
         recipe_sha256=judged.recipe_sha256 if judged else recipe_sha256,
-        bundle_sha256=judged.bundle_sha256 if judged else bundle_sha256,
+        bundle_sha256=judged.bundle_sha256 if judged else effect.bundle_sha256,
         ready_ns=judged.ready_ns if judged else None,
         judged_ns=judged.judged_ns if judged else None,
         closed_ns=now_ns,

@@ -23,9 +23,11 @@ import msgspec
 from cameras.ring import StaleLease
 from inspection.board import InspectorCounter, ProcessState, Row
 from inspection.detectors.base import BatchResult, Detector, EngineFault, View
+from inspection.engines import Engine, Engines
 from inspection.judging import Batch, Effect, Exposed, Judged, Judging, Release
 from inspection.link import Link
 from inspection.messages import (
+    BundleAgreed,
     ExposureDone,
     FireTrigger,
     FrameFault,
@@ -35,9 +37,11 @@ from inspection.messages import (
     PartJudged,
     PartTriggered,
     SlotsLeft,
+    UseBundle,
     ViewSeen,
 )
 from inspection.slots import CameraSlots, Keeper
+from inspection.swapping import Swapping
 from inspection.types import Outcome, PartRef, Reason, Verdict
 
 EXIT_ENGINE = 5
@@ -70,24 +74,30 @@ class Inspector:
         hang_ns: int,
         fires: Sequence[Link] = (),
         fire_limit_ns: int = 0,
+        swapping: Swapping | None = None,
+        margin_ns: int = 0,
+        deadline_ns: int = 0,
     ) -> None:
         """`fires`: links of the cameras that the station triggers itself, within `fire_limit_ns` of the part's
-        own trigger.
+        own trigger. `swapping`: how another bundle comes in; with it, `margin_ns` is what a verdict takes after
+        its engine, and a part is over `deadline_ns` after its trigger.
         """
         self._gate = links["gate"]
         self._links = links
         self._cameras = cameras
-        self._detector = detector
+        self._engines = Engines(detector, judging)
         self._judging = judging
         self._keeper = keeper
         self._recipe_sha256 = recipe_sha256
-        self._bundle_sha256 = detector.info.bundle_sha256
-        self._parallel = detector.info.parallel
+        self._swapping = swapping
+        self._margin_ns = margin_ns
+        self._deadline_ns = deadline_ns
+        self._epoch = 0
+        self._heard: dict[int, Callable[[], None]] = {}
         self._row = row
         self._hang_ns = hang_ns
         self._fires = fires
         self._fire_limit_ns = fire_limit_ns
-        self._in_engine = 0
         self._overdue: dict[int, int] = {}  # batches declared hung -> when the patience with them ends
         self._faults_in_a_row = 0
         self._failure = ""  # why the process must end
@@ -101,7 +111,7 @@ class Inspector:
     def run(self, stop: threading.Event) -> int:
         """Until `stop` is set (0) or the engine is beyond help (EXIT_ENGINE)."""
         self._busy_from_ns = _other_threads_ns()
-        heard: dict[int, Callable[[], None]] = {
+        heard = self._heard = {
             link.fileno(): partial(self._drain, link)
             for name, link in self._links.items()
             if name != "recorder"
@@ -110,8 +120,8 @@ class Inspector:
         with select.epoll() as poll:  # `selectors` would cost 10 us a picture
             for fd in heard:
                 poll.register(fd, select.EPOLLIN)
-            heard[self._detector.fileno()] = _wake_up
-            poll.register(self._detector.fileno(), select.EPOLLIN | select.EPOLLET)
+            heard |= dict.fromkeys(self._engines.fds, _wake_up)
+            self._engines.listen(poll)
             while not stop.is_set() and not self._failure:
                 self._row.beat(now_ns)  # as old as the turn before it: never younger than the loop
                 for fd, _ in poll.poll(_BEAT_S):
@@ -133,16 +143,22 @@ class Inspector:
             self._next_tick_ns = now_ns + _TICK_NS
             self._carry_out(self._judging.tick(now_ns))
             self._look_for_hangs(now_ns)
-        while self._judging.has_work and self._in_engine < self._parallel and not self._failure:
-            self._feed()
-            self._take_answers()
+            if self._swapping is not None:
+                self._swapping.look(now_ns, self._engines.newest.bundle_sha256)
+                self._engines.retire(now_ns)
+        for engine in self._engines:
+            while engine.has_room and self._judging.waits(engine.lane) and not self._failure:
+                self._feed(engine)
+                self._take_answers()
         if now_ns >= self._next_counts_ns:
             self._next_counts_ns = now_ns + int(_BEAT_S * 1e9)
             self._show(now_ns)
 
     def close(self) -> None:
-        """Release the engine and the rings."""
-        self._detector.close()
+        """Release the engines and the rings."""
+        if self._swapping is not None:
+            self._swapping.close()
+        self._engines.close()
         for camera in self._cameras:
             camera.close()
 
@@ -178,7 +194,11 @@ class Inspector:
                 case PartClosed():
                     self._carry_out(self._judging.closed(message.ordinal))
                 case LineReset():
-                    self._carry_out(self._judging.reset())
+                    self._reset(message)
+                case BundleAgreed():
+                    self._agreed(message)
+                case UseBundle() if self._swapping is not None:
+                    self._swapping.ordered(message, self._engines.newest.bundle_sha256)
                 case _:
                     self._undecodable += 1  # a message that nobody sends us
 
@@ -214,15 +234,45 @@ class Inspector:
             )
         )
 
-    # --- the engine
+    # --- which bundle judges
 
-    def _feed(self) -> None:
-        batch, effects = self._judging.next_batch(time.monotonic_ns())
+    def _reset(self, message: LineReset) -> None:
+        self._carry_out(self._judging.reset())
+        if message.epoch != self._epoch:  # another gate: it counts parts anew, and must hear who judges them
+            self._epoch = message.epoch
+            self._judging.only_newest_lane()
+            if self._swapping is not None:
+                self._swapping.offer(self._engines.newest.bundle_sha256)
+
+    def _agreed(self, message: BundleAgreed) -> None:
+        """The gate has it on record: parts from that ordinal on, of which none came yet, get the new engine."""
+        swapping, newest = self._swapping, self._engines.newest
+        self._epoch = self._epoch or message.epoch  # started under a gate that has nothing to reset
+        if swapping is None or message.epoch != self._epoch or message.bundle_sha256 == newest.bundle_sha256:
+            return
+        loaded = swapping.agreed(message.bundle_sha256)
+        if loaded is None:  # what a predecessor of this process had offered: put it right
+            swapping.offer(newest.bundle_sha256)
+            return
+        self._engines.take(
+            loaded,
+            message.from_ordinal,
+            margin_ns=self._margin_ns,
+            retire_at_ns=time.monotonic_ns() + 2 * self._deadline_ns,
+        )
+        self._heard[loaded.detector.fileno()] = _wake_up
+        info = loaded.detector.info
+        self._row.report(ProcessState.READY, f"{info.runtime} {info.bundle_sha256[:12]}")
+
+    # --- the engines
+
+    def _feed(self, engine: Engine) -> None:
+        batch, effects = self._judging.next_batch(time.monotonic_ns(), engine.lane)
         if batch is not None:
-            self._submit(batch)
+            self._submit(engine, batch)
         self._carry_out(effects)
 
-    def _submit(self, batch: Batch) -> None:
+    def _submit(self, engine: Engine, batch: Batch) -> None:
         views: list[View] = []
         try:
             for frame in batch.frames:
@@ -230,15 +280,19 @@ class Inspector:
         except StaleLease:
             self._carry_out(self._judging.batch_failed(batch.number, Reason.FRAME_LOST))
             return
-        self._in_engine += 1
-        self._detector.submit(batch.number, views)
+        engine.in_engine += 1
+        engine.detector.submit(batch.number, views)
 
     def _take_answers(self) -> None:
-        while (result := self._detector.collect()) is not None:
+        for engine in self._engines:
+            self._take_answers_of(engine)
+
+    def _take_answers_of(self, engine: Engine) -> None:
+        while (result := engine.detector.collect()) is not None:
             now_ns = time.monotonic_ns()
-            self._in_engine -= 1
-            if self._judging.has_work and not self._failure:
-                self._feed()  # first of all: the engine does not wait for rules and links
+            engine.in_engine -= 1
+            if self._judging.waits(engine.lane) and not self._failure:
+                self._feed(engine)  # first of all: the engine does not wait for rules and links
             if self._overdue.pop(result.number, None) is None:
                 self._carry_out(self._result(result, now_ns))
 
@@ -306,7 +360,7 @@ class Inspector:
                 for frame in frames
             ),
             recipe_sha256=self._recipe_sha256,
-            bundle_sha256=self._bundle_sha256,
+            bundle_sha256=self._engines.stamp(part.ordinal),
             ready_ns=max((frame.ready_ns for frame in frames), default=0),
             judged_ns=time.monotonic_ns(),
         )
@@ -326,7 +380,7 @@ class Inspector:
         row.set(InspectorCounter.IMAGES_HANDED, self._keeper.handed)
         row.set(InspectorCounter.IMAGES_SHED, self._keeper.shed)
         row.set(InspectorCounter.LINK_DROPPED, self._undecodable + sum(x.dropped for x in self._links.values()))
-        row.set(InspectorCounter.ENGINE_THREADS, self._detector.info.threads)
+        row.set(InspectorCounter.ENGINE_THREADS, self._engines.newest.detector.info.threads)
 
 
 def _wake_up() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from pathlib import Path
 
 import cv2
 
@@ -18,15 +19,17 @@ from inspection.board import ProcessState
 from inspection.child import ChildContext, run_child
 from inspection.config import StationConfig
 from inspection.detectors.base import Detector, DetectorInfo
+from inspection.engines import Loaded
 from inspection.inspecting import EXIT_ENGINE, NS_PER_MS, Inspector
 from inspection.judging import Judging
-from inspection.messages import SlotsLeft
+from inspection.messages import SlotsLeft, UseBundle
 from inspection.pairing import Pairer
-from inspection.pins import manifest_sha256
+from inspection.pins import bundle_path, manifest_sha256
 from inspection.recipe import Recipe
 from inspection.scheduler import ServiceTimes
 from inspection.slots import CameraSlots, Keeper
-from inspection.types import StationFault
+from inspection.swapping import Swapping
+from inspection.types import PartFault, StationFault
 from inspection.window import PairWindow
 from weights.bundle import TRUSTED_HERE, load_bundle
 from weights.signing import station_key
@@ -38,8 +41,8 @@ _EARLY_PER_VIEW = 8
 _SWITCH_S = 0.001  # the engine's callback thread must not wait 5 ms (Python's default) for the interpreter
 
 
-def build_detector(config: StationConfig) -> Detector:
-    """The configured engine with its bundle checked and loaded; StationFault with one sentence otherwise.
+def build_detector(config: StationConfig, path: Path) -> Detector:
+    """The configured engine with the bundle at `path` checked and loaded; StationFault with one sentence else.
 
     Only the configured runtime is imported: the others cost memory and threads.
     """
@@ -49,7 +52,7 @@ def build_detector(config: StationConfig) -> Detector:
 
         return ScriptedDetector(load_script(engine.script) if engine.script else Script())
     trusted = [*(config.station.trusted or [TRUSTED_HERE]), config.key_dir]
-    bundle = load_bundle(config.station.bundle, trusted)
+    bundle = load_bundle(path, trusted)
     if engine.kind == "onnx":
         from inspection.detectors.onnx import OnnxDetector  # noqa: PLC0415
 
@@ -121,6 +124,20 @@ def check_recipe(config: StationConfig, recipe: Recipe, info: DetectorInfo) -> N
             )
 
 
+def load_another(config: StationConfig, recipe: Recipe, order: UseBundle) -> Loaded:
+    """The bundle of an order, ready to judge; StationFault when it is another, does not fit or does not run."""
+    detector = build_detector(config, bundle_path(config, order.bundle_sha256))
+    try:
+        found = detector.info.bundle_sha256
+        if config.engine.kind != "scripted" and found != order.bundle_sha256:
+            raise StationFault(f"The registry's copy of bundle {order.bundle_sha256[:12]} is {found[:12]}.")
+        check_recipe(config, recipe, detector.info)
+        return Loaded(detector=detector, view_ns=detector.warm_up())
+    except (StationFault, PartFault):
+        detector.close()
+        raise
+
+
 def body(context: ChildContext) -> int:
     """Build everything, run, release."""
     config = context.config
@@ -132,9 +149,10 @@ def body(context: ChildContext) -> int:
     station_key(config.key_dir)
     cv2.setNumThreads(1)  # a letterbox is too small to share out, and the cores are the engine's
     recipe = context.recipe()
-    detector = build_detector(config)
+    path = context.bundle_path()
+    detector = build_detector(config, path)
     scripted = config.engine.kind == "scripted"  # its findings come from elsewhere; the bundle is only named
-    context.check_bundle(manifest_sha256(config.station.bundle) if scripted else detector.info.bundle_sha256)
+    context.check_bundle(manifest_sha256(path) if scripted else detector.info.bundle_sha256)
     check_recipe(config, recipe, detector.info)
     times = ServiceTimes(margin_ns=_AFTER_ENGINE_NS)
     times.observe(1, detector.warm_up())
@@ -147,6 +165,13 @@ def body(context: ChildContext) -> int:
             if left := camera.ring.found(SlotState.ARCHIVE):  # before the first slot that we hand over
                 context.tell("recorder", SlotsLeft(camera=i, slots=left))
     info = detector.info
+    swapping = Swapping(
+        load=lambda order: load_another(config, recipe, order),
+        gate=context.links["gate"],
+        supervisor=context.links.get("supervisor"),
+        recipe_sha256=recipe.sha256,
+    )
+    swapping.offer(info.bundle_sha256)  # before the gate may see us ready
     inspector = Inspector(
         links=context.links,
         cameras=cameras,
@@ -158,6 +183,9 @@ def body(context: ChildContext) -> int:
         hang_ns=int(config.engine.hang_ms * NS_PER_MS),
         fires=[context.links[f"camera{i}"] for i, c in enumerate(config.camera) if c.trigger == "software"],
         fire_limit_ns=fire_limit_ns(config),
+        swapping=swapping,
+        margin_ns=_AFTER_ENGINE_NS,
+        deadline_ns=config.line.deadline_ns,
     )
     gc.collect()
     gc.freeze()  # what lives now lives for ever: no collection walks it again

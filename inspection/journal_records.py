@@ -35,12 +35,19 @@ class Continued(msgspec.Struct, frozen=True, kw_only=True, tag="continued"):
 
 
 class BundleInUse(msgspec.Struct, frozen=True, kw_only=True, tag="bundle"):
-    """The recipe and bundle under which parts are judged from here on."""
+    """The recipe and bundle under which parts are judged from `from_ordinal` on, and who wanted that and why.
+
+    act: number of the line in the registry's history; 0 where an inspector merely started.
+    """
 
     epoch: int
     recipe_sha256: str
     bundle_sha256: str
     utc_ns: int
+    from_ordinal: int = 0
+    act: int = 0
+    who: str = ""
+    why: str = ""
 
 
 class Armed(msgspec.Struct, frozen=True, kw_only=True, tag="armed"):

@@ -46,9 +46,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Views that go to the engine now. `number` names the batch until `answered`."""
+    """Views that go to the engine of `lane` now. `number` names the batch until `answered`."""
 
     number: int
+    lane: int
     frames: tuple[FrameRef, ...]
     started_ns: int
     expected_ns: int  # how long a batch of this size takes, by experience
@@ -62,12 +63,26 @@ class _Job:
     """A part whose pictures are all here."""
 
     part: PartRef
+    lane: int
     frames: tuple[FrameRef, ...]
     waiting: set[int]  # cameras whose view waits for the engine
     in_engine: set[int] = field(default_factory=set[int])
     seen: dict[int, ViewResult] = field(default_factory=dict[int, ViewResult])
     over: bool = False
     verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One engine's share of the parts: those from `from_ordinal` on, until the next lane begins.
+
+    All views of a part go to its lane's engine, whenever they come: no part is judged by two models.
+    """
+
+    number: int
+    from_ordinal: int
+    times: ServiceTimes
+    max_batch: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,8 +105,7 @@ class Judging:
         self.counts = JudgingCounts()
         self._pairer = pairer
         self._recipe = recipe
-        self._times = times
-        self._max_batch = max_batch
+        self._lanes = [Lane(number=0, from_ordinal=0, times=times, max_batch=max_batch)]  # newest last
         self._jobs: dict[int, _Job] = {}  # by ordinal; a job leaves with its last frame
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by (ordinal, camera)
         self._batches: dict[int, Batch] = {}
@@ -134,23 +148,66 @@ class Judging:
         """Give up what did not come in time; call it every few milliseconds."""
         return self._apply(self._pairer.expire(now_ns))
 
-    # --- the engine
+    # --- the engines
+
+    def begin_lane(self, from_ordinal: int, *, times: ServiceTimes, max_batch: int) -> int:
+        """Parts from this ordinal on are judged by another engine; the new lane's number."""
+        number = self._lanes[-1].number + 1
+        self._lanes.append(Lane(number=number, from_ordinal=from_ordinal, times=times, max_batch=max_batch))
+        return number
+
+    def lane_of(self, ordinal: int) -> int:
+        """Which lane judges this part."""
+        for lane in reversed(self._lanes):
+            if ordinal >= lane.from_ordinal:
+                return lane.number
+        return self._lanes[0].number
+
+    def is_over(self, number: int) -> bool:
+        """Whether an older lane has no part any more that is not judged, nor a batch in its engine."""
+        newest = self._lanes[-1].number
+        mine = (job for job in self._jobs.values() if job.lane == number)
+        busy = any(batch.lane == number for batch in self._batches.values())
+        return number != newest and not busy and not any(mine)
+
+    def end_lane(self, number: int) -> None:
+        """Forget an older lane that is over."""
+        self._lanes = [lane for lane in self._lanes if lane.number != number]
+
+    def only_newest_lane(self) -> None:
+        """The gate's ordinals begin anew: whatever comes now is the newest lane's. Call it after `reset`."""
+        newest = self._lanes[-1]
+        self._lanes = [
+            Lane(number=newest.number, from_ordinal=0, times=newest.times, max_batch=newest.max_batch)
+        ]
 
     @property
     def has_work(self) -> bool:
-        """Whether a view waits for the engine."""
+        """Whether a view waits for an engine."""
         return bool(self._waiting)
+
+    def waits(self, lane: int) -> bool:
+        """Whether a view waits for the engine of this lane."""
+        if len(self._lanes) == 1:
+            return bool(self._waiting) and self._lanes[0].number == lane
+        return any(self.lane_of(ordinal) == lane for ordinal, _ in self._waiting)
 
     @property
     def batches(self) -> Iterable[Batch]:
         """Batches in the engine."""
         return self._batches.values()
 
-    def next_batch(self, now_ns: int) -> tuple[Batch | None, list[Effect]]:
-        """The next batch, to be called while the engine can take one; late work is shed on the way."""
-        plan = next_batch(
-            list(self._waiting.values()), now_ns=now_ns, times=self._times, max_batch=self._max_batch
-        )
+    def next_batch(self, now_ns: int, number: int | None = None) -> tuple[Batch | None, list[Effect]]:
+        """The next batch, to be called while the engine can take one; late work is shed on the way.
+
+        number: of the lane whose engine it is; without it, the newest lane's.
+        """
+        lane = self._lanes[-1]
+        waiting = list(self._waiting.values())
+        if len(self._lanes) > 1:
+            lane = next((x for x in self._lanes if x.number == number), lane)
+            waiting = [view for view in waiting if self.lane_of(view.ordinal) == lane.number]
+        plan = next_batch(waiting, now_ns=now_ns, times=lane.times, max_batch=lane.max_batch)
         for ordinal in plan.shed:
             self.counts.shed += 1
             self._not_inspected(self._jobs[ordinal], Reason.SHED)
@@ -165,9 +222,10 @@ class Judging:
         self._last_batch += 1
         batch = Batch(
             number=self._last_batch,
+            lane=lane.number,
             frames=frames,
             started_ns=now_ns,
-            expected_ns=self._times.estimate_ns(len(frames)),
+            expected_ns=lane.times.estimate_ns(len(frames)),
         )
         self._batches[batch.number] = batch
         self._owners[batch.number] = owners
@@ -183,7 +241,9 @@ class Judging:
         damaged: indices of frames whose slot lost its lease meanwhile, so that the engine saw something else.
         """
         batch, owners = self._batches.pop(number), self._owners.pop(number)
-        self._times.observe(len(owners), now_ns - batch.started_ns)
+        for lane in self._lanes:
+            if lane.number == batch.lane:
+                lane.times.observe(len(owners), now_ns - batch.started_ns)
         lost = set(damaged)
         for i, (job, camera) in enumerate(owners):
             job.in_engine.discard(camera)
@@ -244,7 +304,8 @@ class Judging:
     def _begin(self, whole: Complete) -> None:
         self._out.append(Exposed(part=whole.part))
         cameras = {frame.camera for frame in whole.frames}
-        job = _Job(part=whole.part, frames=whole.frames, waiting=cameras)
+        lane = self.lane_of(whole.part.ordinal)
+        job = _Job(part=whole.part, lane=lane, frames=whole.frames, waiting=cameras)
         self._jobs[whole.part.ordinal] = job
         if any(frame.unhealthy for frame in whole.frames):
             self._judge(job)

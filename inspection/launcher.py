@@ -21,7 +21,7 @@ from inspection.board import Board
 from inspection.child import EXIT_FAULT
 from inspection.children import NS_PER_S, Budget, die_with_parent
 from inspection.config import StationConfig
-from inspection.pins import Pins
+from inspection.pins import Pins, bundle_path
 from inspection.timing import check_timing
 from inspection.types import StationFault
 
@@ -146,10 +146,11 @@ def launch(config: StationConfig, config_path: Path) -> int:
     """The launcher process: refuse what cannot work, then keep a supervisor alive."""
     for line in check_timing(config.line):
         say(line)
-    Pins.of(config)  # reads the recipe
-    if not config.station.bundle.exists():
+    pins = Pins.of(config)  # reads the recipe and the registry
+    if not bundle_path(config, pins.bundle).exists():
         raise StationFault(
-            f"{config_path}: station.bundle: no model bundle at {config.station.bundle}; correct the path."
+            f"{config_path}: station.bundle: no model bundle at {bundle_path(config, pins.bundle)}; correct the"
+            " path."
         )
     launcher = Launcher(config, config_path)
     signal.signal(signal.SIGTERM, launcher.request_stop)

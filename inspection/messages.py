@@ -98,6 +98,44 @@ class PartJudged(msgspec.Struct, frozen=True, tag="judged"):
     judged_ns: int
 
 
+class BundleReady(msgspec.Struct, frozen=True, tag="bundle_ready"):
+    """Inspector -> gate: I judge by this bundle, or could from now on. Sent until the gate agrees.
+
+    act, who, why: the registry's line behind a change; 0 and "" at a start.
+    """
+
+    bundle_sha256: str
+    recipe_sha256: str
+    act: int = 0
+    who: str = ""
+    why: str = ""
+
+
+class BundleAgreed(msgspec.Struct, frozen=True, tag="bundle_agreed"):
+    """Gate -> inspector: it is on record. Parts from this ordinal on are judged by that bundle, none before."""
+
+    epoch: int
+    bundle_sha256: str
+    from_ordinal: int
+
+
+class UseBundle(msgspec.Struct, frozen=True, tag="use_bundle"):
+    """Supervisor -> inspector: the registry's active bundle is another one now. Load it, then take it."""
+
+    act: int  # number of the registry's line
+    bundle_sha256: str
+    who: str
+    why: str
+
+
+class BundleTaken(msgspec.Struct, frozen=True, tag="bundle_taken"):
+    """Inspector -> supervisor: what came of the order; `refusal` is "" where the bundle is in use now."""
+
+    act: int
+    bundle_sha256: str
+    refusal: str = ""
+
+
 class ImageHandOver(msgspec.Struct, frozen=True, tag="image"):
     """Inspector -> recorder: this slot's lease is now yours; archive or preview it, then free the slot."""
 
@@ -121,6 +159,10 @@ Message = (
     | ExposureDone
     | PartJudged
     | ImageHandOver
+    | BundleReady
+    | BundleAgreed
+    | UseBundle
+    | BundleTaken
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

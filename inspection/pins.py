@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a station runs by is fixed for the life of its supervisor: station.toml, recipe and bundle, by hash.
+"""What a station runs by, by hash: station.toml and recipe for the life of its supervisor, the bundle until the
+registry names another.
 
 Every process reads these files itself, and a process that dies is started again while people edit. The
 supervisor takes the hashes once and hands them to each child; a child that reads anything else refuses to run.
 So gate, inspector and camera workers (whose health limits are the recipe's) never follow two recipes at a
 time, and the recipe's hash in the journal speaks for all of them. A new recipe is an orderly stop and start.
+
+The bundle's hash changes by one orderly act alone (inspection/succession.py): the registry names it, the
+inspector has loaded and checked it, the gate has it on record; then the supervisor hands out the new hash.
 
 Hashes are of what the files mean, as with a recipe's `sha256`: a comment may be added at any time.
 """
@@ -18,6 +22,7 @@ from pathlib import Path
 from inspection.config import StationConfig
 from inspection.recipe import Recipe, load_recipe
 from inspection.types import StationFault
+from weights.history import BUNDLES, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class Pins:
         return cls(
             station=config.sha256,
             recipe=load_recipe(config.station.recipe).sha256,
-            bundle=manifest_sha256(config.station.bundle),
+            bundle=read(config.registry_dir).active or manifest_sha256(config.station.bundle),
         )
 
     @classmethod
@@ -62,6 +67,17 @@ class Pins:
         """StationFault unless this is the bundle that the supervisor saw."""
         if sha256 != self.bundle:
             raise _changed(path, "bundle", sha256, self.bundle)
+
+
+def bundle_path(config: StationConfig, sha256: str) -> Path:
+    """Where the bundle of that hash lies: in the registry, or where station.toml says.
+
+    A copy that the registry should hold and does not is not looked for elsewhere: it is missing.
+    """
+    copy = config.registry_dir / BUNDLES / sha256
+    if sha256 and (copy.is_dir() or sha256 in read(config.registry_dir).states):
+        return copy
+    return config.station.bundle
 
 
 def manifest_sha256(bundle: Path) -> str:

@@ -26,8 +26,9 @@ from inspection.child import EXIT_FAULT
 from inspection.children import NS_PER_S, Child, ProcessSpec, StallWatch
 from inspection.config import StationConfig, load_config
 from inspection.launcher import exit_words, launch, only_station_on, say
-from inspection.link import link_pair
+from inspection.link import Link, link_pair
 from inspection.pins import Pins
+from inspection.succession import Succession
 from inspection.types import StationFault, StationState
 
 _WATCH_S = 0.02
@@ -60,6 +61,7 @@ class Wiring:
         self.ends: dict[tuple[str, str], socket.socket] = {}
         self._join("gate", "inspector")
         self._join("inspector", "recorder")
+        self._join("supervisor", "inspector")
         for c in config.camera:
             self._join(f"camera:{c.serial}", "inspector")
 
@@ -123,6 +125,7 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
                 **inspector_links,
                 "gate": fd["inspector", "gate"],
                 "recorder": fd["inspector", "recorder"],
+                "supervisor": fd["inspector", "supervisor"],
             },
             stale_s=_STALE_S,
         ),
@@ -152,6 +155,7 @@ class Supervisor:
         pins = Pins.of(config)
         log_dir.mkdir(parents=True, exist_ok=True)
         self._wiring = Wiring(config)
+        self._succession = Succession(config, pins, Link(self._wiring.ends["supervisor", "inspector"]), say)
         self._me = self._wiring.board.row("supervisor")
         self._children = [
             Child(spec, self._wiring.board.row(spec.role), config_path, log_dir, ("--pins", pins.text))
@@ -181,6 +185,8 @@ class Supervisor:
                 for child in self._children:
                     if not self._watch(child, now_ns):
                         return EXIT_FAULT
+                if self._succession.look(now_ns):
+                    self._pin_anew()
                 self._tell_state()
                 if now_ns >= self._next_log_look_ns:
                     self._next_log_look_ns = now_ns + _LOG_LOOK_NS
@@ -194,6 +200,11 @@ class Supervisor:
                 self._me.beat()
             self._wiring.close()
             shutil.rmtree(self._config.shm_dir, ignore_errors=True)
+
+    def _pin_anew(self) -> None:
+        """Whoever starts from now on runs by the bundle that is in use now."""
+        for child in self._children:
+            child.more = ("--pins", self._succession.pins.text)
 
     def _watch(self, child: Child, now_ns: int) -> bool:
         if child.start_at_ns is not None:
@@ -217,6 +228,8 @@ class Supervisor:
         said = code == EXIT_FAULT and words
         child.row.report(ProcessState.DOWN, words if said else f"ended with {code}")
         self._wiring.clear_after(role)
+        if role == "inspector" and self._succession.inspector_died(refused_to_start=code == EXIT_FAULT):
+            self._pin_anew()
         child.start_at_ns = child.budget.next_start_ns(now_ns)
         wait_s = (child.start_at_ns - now_ns) / NS_PER_S
         say(f"{role} ended with {exit_words(code)}; starting again in {wait_s:.2f} s. {words}".rstrip())

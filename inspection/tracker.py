@@ -10,8 +10,9 @@ carries out the effects it answers with, in order. The rules, in the words of th
   deadline is still ahead, `Publish`. REJECT and NOT_INSPECTED do not wait for the disk.
 - Outcomes are published in trigger order, each once, and never change afterwards. Until it is published an
   outcome may still become NOT_INSPECTED (fault, conflict, pitch, deadline), and nothing else.
-- A verdict is believed only if it names a part in flight in this epoch, was made under the present recipe, and
-  rests on exactly one picture of each view, each taken where and when the part was triggered.
+- A verdict is believed only if it names a part in flight in this epoch, was made under the present recipe and
+  by the bundle that was in use at the part's trigger, and rests on exactly one picture of each view, each taken
+  where and when the part was triggered.
 - A trigger is as old as it may be: its deadline runs from the earliest instant at which its edge can have been.
 """
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 
 from inspection.counting import encoder_delta
 from inspection.messages import PartJudged, ViewSeen
+from inspection.tracker_effects import Close, Effect, Effects, JournalVerdict, Open, Publish
 from inspection.types import Epoch, Ordinal, Outcome, PartRef, Reason, Seq
 from inspection.window import PairWindow
 
@@ -46,48 +48,6 @@ class TrackerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
-    """Tell the inspector to expect pictures of this part."""
-
-    part: PartRef
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalVerdict:
-    """Append this to the journal; for a PASS, sync it and call `Tracker.durable` when it is on disk.
-
-    A second one for the same ordinal supersedes the first and is always NOT_INSPECTED.
-    """
-
-    part: PartRef
-    outcome: Outcome
-    reasons: tuple[Reason, ...]
-    judged: PartJudged | None  # what the inspector said, if it said anything
-    superseding: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
-    """Mark as published in the journal, then write into the verdict ring."""
-
-    part: PartRef
-    outcome: Outcome
-    reasons: tuple[Reason, ...]
-    margin_ns: int  # what was left until the deadline; 0 when it had passed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Close:
-    """Tell the inspector that the outcome is fixed."""
-
-    ordinal: Ordinal
-
-
-Effect = Open | JournalVerdict | Publish | Close
-Effects = tuple[Effect, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
     """A snapshot; `triggers == passed + rejected + not_inspected + in_flight` at every moment."""
 
@@ -107,6 +67,7 @@ class _Part:
     """A part in flight. `outcome` is None while undecided, and may fall to NOT_INSPECTED until published."""
 
     ref: PartRef
+    bundle_sha256: str  # in use when it was triggered
     announced: bool = False
     outcome: Outcome | None = None
     reasons: tuple[Reason, ...] = ()
@@ -118,13 +79,17 @@ class _Part:
 class Tracker:
     """Decides which part passes. One instance for one epoch; the caller's `now_ns` never runs backwards."""
 
-    def __init__(self, *, epoch: Epoch, settings: TrackerSettings, recipe_sha256: str) -> None:
+    def __init__(
+        self, *, epoch: Epoch, settings: TrackerSettings, recipe_sha256: str, bundle_sha256: str
+    ) -> None:
         self.epoch = epoch
         self.armed = False
         self.trigger_ack_seq = Seq(0)
         self.exposure_done_seq = Seq(0)
         self._settings = settings
         self._recipe_sha256 = recipe_sha256
+        self.bundle_sha256 = bundle_sha256
+        self.bundle_from = Ordinal(1)
         self._in_flight: deque[_Part] = deque()  # in trigger order
         self._closed: deque[_Part] = deque(maxlen=_REMEMBERED)
         self._last_placed: _Part | None = None  # the newest part whose position is known
@@ -213,6 +178,13 @@ class Tracker:
         self._recipe_sha256 = recipe_sha256
         return self._settle(now_ns)
 
+    def use_bundle(self, bundle_sha256: str) -> Ordinal:
+        """Expect verdicts by another bundle from the next part on; its ordinal. Parts in flight keep theirs."""
+        if bundle_sha256 != self.bundle_sha256:
+            self.bundle_sha256 = bundle_sha256
+            self.bundle_from = Ordinal(self._triggers + 1)
+        return self.bundle_from
+
     @property
     def counters(self) -> Counters:
         """Everything counted since the start of this epoch."""
@@ -249,7 +221,7 @@ class Tracker:
             deadline_ns=trigger_ns + self._settings.deadline_ns,
             edge_spread_ns=now_ns - trigger_ns,
         )
-        part = _Part(ref)
+        part = _Part(ref, self.bundle_sha256)
         self._in_flight.append(part)
         return part
 
@@ -280,7 +252,7 @@ class Tracker:
 
     def _judge_first(self, part: _Part, judged: PartJudged) -> None:
         part.judged = judged
-        distrust = self._distrust(part.ref, judged)
+        distrust = self._distrust(part, judged)
         if distrust is not None:
             self._close(part, distrust)
         else:
@@ -307,12 +279,15 @@ class Tracker:
                 return part
         return None
 
-    def _distrust(self, ref: PartRef, judged: PartJudged) -> Reason | None:
+    def _distrust(self, part: _Part, judged: PartJudged) -> Reason | None:
         """Why a verdict must not be believed; None when it may be. The inspector's own care is not enough."""
         if judged.verdict.outcome is Outcome.NOT_INSPECTED:
             return None
         if judged.recipe_sha256 != self._recipe_sha256:
             return Reason.RECIPE_CHANGED
+        if judged.bundle_sha256 != part.bundle_sha256:
+            return Reason.BUNDLE_CHANGED
+        ref = part.ref
         if sorted(view.camera for view in judged.views) != list(range(self._settings.views)):
             return Reason.FRAME_MISSING
         window = self._settings.window
@@ -342,7 +317,12 @@ class Tracker:
         part.outcome, part.reasons = outcome, reasons
         self._effects.append(
             JournalVerdict(
-                part=part.ref, outcome=outcome, reasons=reasons, judged=part.judged, superseding=superseding
+                part=part.ref,
+                outcome=outcome,
+                reasons=reasons,
+                judged=part.judged,
+                bundle_sha256=part.bundle_sha256,
+                superseding=superseding,
             )
         )
 

@@ -61,9 +61,7 @@ def measure_ms(config: StationConfig, detector: Detector) -> float:
 
 def trial(config: StationConfig, bundle: Path) -> dict[str, float | str]:
     """Everything that the inspector does before it is ready, with another bundle."""
-    station = config.station.model_copy(update={"bundle": bundle})
-    config = config.model_copy(update={"station": station})
-    detector = build_detector(config)
+    detector = build_detector(config, bundle)
     try:
         check_recipe(config, load_recipe(config.station.recipe), detector.info)
         detector.warm_up()

@@ -71,6 +71,7 @@ class Reason(str, Enum):
     CAMERA_LOST = "camera_lost"
     JOURNAL_FAULT = "journal_fault"
     RECIPE_CHANGED = "recipe_changed"
+    BUNDLE_CHANGED = "bundle_changed"  # judged by another bundle than the one that was in use at its trigger
     VERDICT_CONFLICT = "verdict_conflict"
     RESTART = "restart"
 

@@ -95,6 +95,9 @@ REASONS: dict[str, Meaning] = {
         "Camera lost", "A camera stopped answering.", "Camera power and network."
     ),
     Reason.JOURNAL_FAULT.value: Meaning("Journal fault", "Verdicts could not be recorded.", "Disk."),
+    Reason.BUNDLE_CHANGED.value: Meaning(
+        "Model changed", "Judged by another model than the one in use when the part came."
+    ),
     Reason.RECIPE_CHANGED.value: Meaning("Recipe changed", "Judged under another recipe than the present one."),
     Reason.VERDICT_CONFLICT.value: Meaning("Conflicting verdicts", "Two different verdicts for one part."),
     Reason.RESTART.value: Meaning("Restart", "In flight when the station restarted."),

@@ -28,6 +28,8 @@ from typing import Any
 from inspection.types import StationFault
 
 HISTORY_NAME = "history.jsonl"
+BUNDLES = "bundles"
+"""Folder of the copies, each named by its sha256."""
 _LOCK_NAME = "lock"
 _FIRST = "0" * 64
 _MAX_TEXT = 2000
@@ -189,13 +191,20 @@ def stamp(folder: Path) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Hold the registry: one writer at a time, whatever process. The lock ends with the process."""
+def writing(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the registry: one writer at a time, whatever process. The lock ends with the process.
+
+    False when somebody else holds it and `wait` is not wanted; then nothing may be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _LOCK_NAME).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
     except OSError as e:
         raise StationFault(
             f"Cannot write the registry {folder}: {e.strerror}; free space, or correct its rights."

@@ -21,10 +21,10 @@ from typing import Any
 
 from inspection.types import StationFault
 from weights.bundle import Bundle, load_bundle
-from weights.history import Act, BundleState, Entry, Standing, append, find, read, writing
+from weights.history import BUNDLES, Act, BundleState, Entry, Standing, append, find, read, writing
 from weights.signing import sync_folder, write_durably
 
-BUNDLES, EVALUATIONS = "bundles", "evaluations"
+EVALUATIONS = "evaluations"
 _MAX_EVALUATION_BYTES = 64 << 20
 
 

@@ -97,7 +97,9 @@ class Line:
         )
         return Station(
             epoch=epoch,
-            tracker=tracker_module.Tracker(epoch=epoch, settings=settings, recipe_sha256=self.recipe),
+            tracker=tracker_module.Tracker(
+                epoch=epoch, settings=settings, recipe_sha256=self.recipe, bundle_sha256="c" * 64
+            ),
             image=watched_image(self.code)(epoch=epoch),
             reader=self.code.rings.TriggerReader(),
             history=History(

@@ -91,14 +91,15 @@ class Bench:
             fired=fired,
             fire_limit_ns=50 * MS,
         )
-        tracker = Tracker(epoch=Epoch(EPOCH), settings=settings, recipe_sha256=RECIPE_SHA256)
+        tracker = Tracker(
+            epoch=Epoch(EPOCH), settings=settings, recipe_sha256=RECIPE_SHA256, bundle_sha256="b" * 64
+        )
         self.gate = Gate(
             settings=GateSettings(
                 epoch=EPOCH,
                 recipe_id=1,
                 recipe_crc=2,
                 recipe_sha256=RECIPE_SHA256,
-                bundle_sha256="b" * 64,
                 max_in_flight=15,
                 min_pitch_pulses=100,
             ),

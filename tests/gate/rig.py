@@ -30,7 +30,7 @@ from inspection.gates.registers import (
 from inspection.journal import read
 from inspection.journal_records import Record
 from inspection.link import Link, link_pair
-from inspection.messages import Message, PartJudged, PartTriggered, ViewSeen
+from inspection.messages import BundleReady, Message, PartJudged, PartTriggered, ViewSeen
 from inspection.recipe import Recipe, ViewRecipe, write_recipe
 from inspection.types import Outcome, PartRef, Reason, StationState, Verdict
 
@@ -214,6 +214,7 @@ class GateRig:
     def start(self) -> GateRig:
         """Start (again) and wait until its port is known and the station is Ready."""
         incarnation = self.gate_row.incarnation
+        assert self.link.send(BundleReady(bundle_sha256="b" * 64, recipe_sha256=RECIPE.sha256))
         fd = self._ends[1].fileno()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "inspection.gate", "--config", str(self.path), "--links", f"inspector={fd}"],

@@ -200,9 +200,11 @@ class VirtualLine:
         self.gate = Gate(
             settings=GateSettings(
                 epoch=epoch, recipe_id=RECIPE.id, recipe_crc=RECIPE.crc, recipe_sha256=RECIPE.sha256,
-                bundle_sha256="b" * 64, max_in_flight=15,
+                max_in_flight=15,
             ),
-            tracker=Tracker(epoch=Epoch(epoch), settings=settings, recipe_sha256=RECIPE.sha256),
+            tracker=Tracker(
+                epoch=Epoch(epoch), settings=settings, recipe_sha256=RECIPE.sha256, bundle_sha256="b" * 64
+            ),
             image=self.image,
             journal=self.disk,  # type: ignore[arg-type]
             link=self.link,  # type: ignore[arg-type]
