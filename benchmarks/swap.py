@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a change of bundle costs the parts that are on the belt meanwhile: within one run of the simulated line.
+"""What a change of bundle costs the parts on the belt meanwhile, within one run of the simulated line.
 
     python -m benchmarks.swap [--swaps 10] [--rate 4] [--quiet-s 6] [--bundle DIR] [--json FILE]
 
-Two bundles of the same network take turns. Each part's time from its last picture to its verdict is read from the
-journal; parts that came between an order and its taking stand beside all others of the same run.
+Two bundles of the same network take turns. Each part's time from its last picture to its verdict is read from
+the journal; parts that came between an order and its taking stand beside all others of the same run.
 """
 
 from __future__ import annotations
@@ -83,18 +83,23 @@ def _inspector_text(line: SimulatedLine) -> str:
 def _figures(journal: Path, spans: list[tuple[int, int]]) -> dict[str, Any]:
     swapping: list[float] = []
     quiet: list[float] = []
+    lost: dict[str, dict[str, int]] = {"quiet": {}, "swapping": {}}
     for entry in read(journal):
         record = entry.record
-        if not isinstance(record, VerdictRecord) or record.outcome is Outcome.NOT_INSPECTED:
-            continue
-        if record.judged_ns is None or record.ready_ns is None:
+        if not isinstance(record, VerdictRecord):
             continue
         inside = any(begin <= record.trigger_ns <= end for begin, end in spans)
-        (swapping if inside else quiet).append((record.judged_ns - record.ready_ns) / 1e6)
+        if record.outcome is Outcome.NOT_INSPECTED:
+            reasons, why = lost["swapping" if inside else "quiet"], record.reasons[0].value
+            reasons[why] = reasons.get(why, 0) + 1
+        elif record.judged_ns is not None and record.ready_ns is not None:
+            (swapping if inside else quiet).append((record.judged_ns - record.ready_ns) / 1e6)
+    took_s = [(end - begin) / 1e9 for begin, end in spans] or [0.0]
     figures: dict[str, Any] = {
         "swaps": len(spans),
-        "swap_s_median": round(float(np.median([(e - b) / 1e9 for b, e in spans])), 2),
-        "swap_s_worst": round(max((e - b) / 1e9 for b, e in spans), 2),
+        "swap_s_median": round(float(np.median(took_s)), 2),
+        "swap_s_worst": round(max(took_s), 2),
+        "not_inspected_why": lost,
     }
     for name, taken in (("quiet", quiet), ("swapping", swapping)):
         figures[name] = {"parts": len(taken)} | {

@@ -14,7 +14,7 @@ from tests.line.virtual_line import Trouble
 
 @pytest.mark.parametrize("every_ms", [90.0, 400.0, 2500.0])
 def test_swaps_on_a_busy_line_lose_no_part_and_mix_no_views(every_ms: float) -> None:
-    line = SwappingLine(parts=800, seed=3, every_ms=every_ms)
+    line = SwappingLine(parts=600, seed=3, every_ms=every_ms)
     line.run()
     bins = check(line)
     assert bins["not_inspected"] == bins["untracked"] == 0
