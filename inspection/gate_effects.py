@@ -13,7 +13,7 @@ from inspection.gate_records import closed_as, verdict_record
 from inspection.gate_watch import ResidualWatch
 from inspection.gates.registers import Input, RegisterImage
 from inspection.journal import Journal, JournalFault
-from inspection.journal_records import BundleInUse, PartOpened, Published, Record, VerdictRecord
+from inspection.journal_records import BundleInUse, LineEvent, PartOpened, Published, Record, VerdictRecord
 from inspection.link import Link
 from inspection.messages import BundleAgreed, BundleReady, PartClosed, PartTriggered
 from inspection.tracker import Tracker
@@ -163,6 +163,10 @@ class Announcer:
             )
             if (fault := self.append(record)) is not None:
                 return fault
+            if ready.act:
+                said = f"bundle {ready.bundle_sha256[:12]} judges from part {record.from_ordinal} on, by"
+                text = f"{said} {ready.who}: {ready.why}"
+                self.append(LineEvent(epoch=record.epoch, kind="bundle", text=text, utc_ns=record.utc_ns))
         ordinal = tracker.use_bundle(ready.bundle_sha256)
         self._link.send(
             BundleAgreed(
