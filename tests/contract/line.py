@@ -22,7 +22,7 @@ DEADLINE_MS = 100
 MIN_PITCH = 20
 WINDOW = 10
 TRAVEL = 190  # pulses; at most one pulse a millisecond, so 190 ms after the trigger at the earliest
-VIEWS = 2
+VIEWS, BUNDLE = 2, {"bundle_sha256": "c" * 64}
 RECIPES = ("a" * 64, "b" * 64)
 
 
@@ -97,9 +97,7 @@ class Line:
         )
         return Station(
             epoch=epoch,
-            tracker=tracker_module.Tracker(
-                epoch=epoch, settings=settings, recipe_sha256=self.recipe, bundle_sha256="c" * 64
-            ),
+            tracker=tracker_module.Tracker(epoch=epoch, settings=settings, recipe_sha256=self.recipe, **BUNDLE),
             image=watched_image(self.code)(epoch=epoch),
             reader=self.code.rings.TriggerReader(),
             history=History(
@@ -289,7 +287,7 @@ class Line:
             verdict=Verdict(outcome=outcome, reasons=()),
             views=views,
             recipe_sha256=recipe or self.recipe,
-            bundle_sha256="c" * 64,
+            **BUNDLE,
             ready_ns=self.now_ns,
             judged_ns=self.now_ns,
         )

@@ -37,6 +37,7 @@ SCAN = 10 * MS
 DEADLINE = 280 * MS
 DEFECTIVE_EVERY = 7
 RECIPE = Recipe(name="virtual", version=1, id=3, views=(ViewRecipe(name="a"), ViewRecipe(name="b")))
+HASHES = {"recipe_sha256": RECIPE.sha256, "bundle_sha256": "b" * 64}
 DEFECT = Finding(defect_class="pit", score=0.99, box=Box(x0_px=1, y0_px=1, x1_px=9, y1_px=9))
 
 
@@ -202,14 +203,11 @@ class VirtualLine:
                 epoch=epoch, recipe_id=RECIPE.id, recipe_crc=RECIPE.crc, recipe_sha256=RECIPE.sha256,
                 max_in_flight=15,
             ),
-            tracker=Tracker(
-                epoch=Epoch(epoch), settings=settings, recipe_sha256=RECIPE.sha256, bundle_sha256="b" * 64
-            ),
+            tracker=Tracker(epoch=Epoch(epoch), settings=settings, **HASHES),
             image=self.image,
             journal=self.disk,  # type: ignore[arg-type]
             link=self.link,  # type: ignore[arg-type]
-            row=_Row(),  # type: ignore[arg-type]
-            devices=self.devices,  # type: ignore[arg-type]
+            row=_Row(), devices=self.devices,  # type: ignore[arg-type]
             schedule=self._schedule,
             clock=lambda: self.now,
         )  # fmt: skip
@@ -275,7 +273,7 @@ class VirtualLine:
         part = effect.part
         return PartJudged(
             ordinal=part.ordinal, epoch=part.epoch, seq=part.seq, verdict=effect.verdict, views=views,
-            recipe_sha256=RECIPE.sha256, bundle_sha256="b" * 64, ready_ns=self.now, judged_ns=self.now,
+            **HASHES, ready_ns=self.now, judged_ns=self.now,
         )  # fmt: skip
 
     def _tell_gate(self, message: object) -> None:
