@@ -13,7 +13,7 @@ from inspection.journal_reader import read
 from inspection.journal_records import BundleInUse, Started, VerdictRecord
 from inspection.twin.layout import LineOptions
 from inspection.twin.line import SimulatedLine
-from inspection.types import Outcome
+from inspection.types import Outcome, Reason
 from tests.bundles.tiny_models import bright_spot_model, card_dict
 from tests.line.toy_bundle import RECIPE
 from weights.bundle import trust_bundle, write_bundle
@@ -99,6 +99,17 @@ def judged_by(folder: Path) -> dict[str, int]:
         if isinstance(record, VerdictRecord) and record.outcome is not Outcome.NOT_INSPECTED:
             counted[record.bundle_sha256] = counted.get(record.bundle_sha256, 0) + 1
     return counted
+
+
+def lost_otherwise(folder: Path) -> list[str]:
+    """Why parts were not inspected, but for want of processor time, which other work on the machine may cause.
+
+    That a swap as such costs no part is shown on the virtual clock (tests/line/test_virtual_swap.py).
+    """
+    late = {Reason.DEADLINE_MISSED, Reason.SHED, Reason.JOURNAL_LATE}
+    last = {(r.epoch, r.ordinal): r for r in _records(folder) if isinstance(r, VerdictRecord)}
+    lost = [r for r in last.values() if r.outcome is Outcome.NOT_INSPECTED]
+    return [f"{r.ordinal}: {r.reasons[0].value}" for r in lost if not late.issuperset(r.reasons)]
 
 
 def _records(folder: Path) -> Iterator[object]:
