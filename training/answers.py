@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Question:
     labels: tuple[Label, ...] = ()
     image_class: str | None = None
     labelled: bool = True  # counts in mAP and pixel figures; templates do not
+    path: Path | None = None  # None: drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ def questions_of(pictures: LabelledSet) -> list[Question]:
                 labels=picture.labels,
                 image_class=picture.image_class,
                 labelled=number < len(pictures.pictures),
+                path=picture.path,
             )
         )
     return questions

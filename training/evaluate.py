@@ -22,15 +22,17 @@ from typing import Any
 import msgspec
 
 from datasets.coco import read_coco
+from datasets.labels import LabelledSet
 from inspection.recipe import Recipe
 from inspection.types import StationFault
-from training.answers import Answers, answer, known_classes, questions_drawn, questions_of
+from training.answers import Answers, Question, answer, known_classes, questions_drawn, questions_of
 from training.claims import parse_claim, percent
 from training.code import code_commit
 from training.figures import figures, held, listed, summary_sentences
 from training.job import file_sha256
 from training.protocols import PROTOCOLS, protocol_named
 from training.robustness import card_of_robustness
+from training.sets import described
 from weights.bundle import Bundle, load_bundle
 from weights.keys import find_bundle, trusted_by_default
 
@@ -67,11 +69,14 @@ def evaluate(bundle: Bundle, given: argparse.Namespace) -> tuple[dict[str, Any],
             for pictures in sets
             for question in questions_of(pictures)
         ]
+        questions, left_out = without(questions, given.leave_out or [])
+        notes = [note for pictures in sets for note in taught_on(bundle, pictures)]
         source = ", ".join(path.name for path in given.data)
         hashes = {path.name: file_sha256(path) for path in given.data}
     else:
         questions = questions_drawn(given.rendered, parts=given.parts, views=given.views)
         source = f"rendered, seeds {given.rendered}, {given.parts} parts each, {given.views} views"
+        left_out, notes = 0, []
         hashes = {source: hashlib.sha256(source.encode()).hexdigest()}
     if not questions:
         raise StationFault(f"{source} holds no pictures; there is nothing to evaluate on")
@@ -101,10 +106,35 @@ def evaluate(bundle: Bundle, given: argparse.Namespace) -> tuple[dict[str, Any],
         else hashlib.sha256("".join(sorted(hashes.values())).encode()).hexdigest(),
         "parts": listed(answers.parts, recipe),
         "pedigree": pedigree(bundle, hashes),
-        "summary": summary_sentences(result),
+        "left_out": left_out,
+        "notes": notes,
+        "summary": [*notes, *summary_sentences(result)],
         "wall_s": round(time.monotonic() - started, 1),
     }
     return result, answers
+
+
+def without(questions: list[Question], taught: list[Path]) -> tuple[list[Question], int]:
+    """The questions whose pictures are in none of these sets, byte for byte, and how many were."""
+    if not taught:
+        return questions, 0
+    known = {file_sha256(picture.path) for path in taught for picture in read_coco(path).pictures}
+    kept = [q for q in questions if q.path is None or file_sha256(q.path) not in known]
+    return kept, len(questions) - len(kept)
+
+
+def taught_on(bundle: Bundle, pictures: LabelledSet) -> list[str]:
+    """A sentence where the card names this very set as the one that taught, or that chose the limits."""
+    mine = {described(pictures)["sha256"], file_sha256(pictures.source)}
+    said = {
+        "train": "is the set it was taught on: these figures say nothing of new parts",
+        "val": "is the set that chose its limits: these figures flatter it",
+    }
+    return [
+        f"{pictures.source.name} {sentence}"
+        for key, sentence in said.items()
+        if isinstance(bundle.card.data.get(key), dict) and bundle.card.data[key].get("sha256") in mine
+    ]
 
 
 def pedigree(bundle: Bundle, data: dict[str, str]) -> dict[str, Any]:
@@ -145,6 +175,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--rendered", type=int, nargs="+", metavar="SEED", help="seeds of rendered parts")
     parser.add_argument("--parts", type=int, default=2000, help="rendered parts of each seed")
     parser.add_argument("--views", type=int, default=2, help="views of a rendered part")
+    parser.add_argument(
+        "--except",
+        dest="leave_out",
+        type=Path,
+        action="append",
+        metavar="COCO",
+        help="leave out pictures of --data whose bytes are in this set, such as those it was taught on",
+    )
     parser.add_argument("--protocol", metavar="NAME", help=f"one of: {', '.join(sorted(PROTOCOLS))}")
     parser.add_argument("--trusted", type=Path, action="append", help="folder of NAME.pub, may be repeated")
     parser.add_argument("--threads", type=int, default=1)

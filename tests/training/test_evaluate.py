@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from datasets.coco import read_coco
 from tests.training import toys
 from tests.training.toys import Toy
 from training.evaluate import main
+from training.sets import described
 from weights.keys import KEYS_VARIABLE
 
 KEYS = {
@@ -173,6 +175,25 @@ def test_robustness_names_the_level_at_which_the_bound_breaks(folder: Path):
     assert card["shift"]["breaks_at"] is None
     assert card["brighter"]["overkill_breaks_at"] is None
     assert found["robustness_run"]["clean"]["escapes"] == 0
+
+
+def test_pictures_it_was_taught_on_can_be_left_out_by_their_bytes(folder: Path):
+    toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
+    toys.toy_set(folder, _mixed())
+    taught = toys.toy_set(folder / "taught", [Toy(name="other_name")])  # the same bytes as good0
+    _, found = _asked(folder, "--except", str(taught))
+    assert found["left_out"] == 1
+    assert found["part"]["good"] == 6
+
+
+def test_the_set_that_taught_is_no_evidence_and_the_summary_says_so(folder: Path):
+    data = toys.toy_set(folder, _mixed())
+    about = toys.card(data={"val": described(read_coco(data))})
+    toys.toy_bundle(folder, toys.brightness_map(), about, {"anomaly": 0.6})
+    _, found = _asked(folder)
+    assert found["summary"][0] == "set.json is the set that chose its limits: these figures flatter it"
+    toys.toy_set(folder, _mixed()[1:])
+    assert _asked(folder)[1]["notes"] == []
 
 
 def test_bad_input_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]):
