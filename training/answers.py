@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.labels import GOOD_CLASSES, Label, LabelledSet
+from inspection.detectors.base import EngineFault
 from inspection.twin.renderer import PartRenderer
 from inspection.twin.stamp import STRIP_HEIGHT_PX
 from inspection.types import Finding, StationFault
@@ -45,11 +46,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One question and its answer. `score`: the highest raw score, not cut off at any floor."""
+    """One question and its answer. `score`: the highest raw score, not cut off at any floor.
+
+    `fault`: why the engine could not look; then nothing was found and the score is 1: silence is reject.
+    """
 
     question: Question
     findings: tuple[Finding, ...]
     score: float
+    fault: str = ""
     trivial: dict[str, float] = field(default_factory=dict)
 
 
@@ -194,31 +199,36 @@ def answer(
     try:
         for question in questions:
             picture, reference = question.read(channels)
-            look = asked.look(picture if spoil is None else spoil(picture), reference)
+            look, fault = _looked(asked, picture if spoil is None else spoil(picture), reference)
             cameras = views.setdefault(question.part, [])
-            findings = tuple(replace(f, camera=len(cameras)) for f in look.findings)
-            cameras.append(len(shown))
-            shown.append(
-                Shown(
-                    question=question,
-                    findings=findings,
-                    score=picture_score(look, bundle),
-                    trivial=statistics_of(picture) if spoil is None else {},
-                )
+            found = () if look is None else look.findings
+            entry = Shown(
+                question=question,
+                findings=tuple(replace(f, camera=len(cameras)) for f in found),
+                score=1.0 if look is None else picture_score(look, bundle),
+                fault=fault,
+                trivial=statistics_of(picture) if spoil is None else {},
             )
+            cameras.append(len(shown))
+            shown.append(entry)
             if judge is not None:
                 judge.add(look, question, picture.shape[:2])
             if masks is not None:
                 masks.add(look, question, picture.shape[:2])
     finally:
         asked.close()
+    if spoil is None and shown and all(item.fault for item in shown):
+        raise StationFault(
+            f"{bundle.path} could not look at a single picture ({shown[0].fault}); "
+            "evaluate it on pictures of its kind"
+        )
     parts = tuple(
         _part(name, [shown[i] for i in numbers], tuple(numbers), limit) for name, numbers in views.items()
     )
-    found, truth, labelled = _scored(shown, classes, good_only=is_good_only(bundle))
+    found_boxes, truth, labelled = _scored(shown, classes, good_only=is_good_only(bundle))
     return Answers(
         parts=parts,
-        found=tuple(found),
+        found=tuple(found_boxes),
         truth=tuple(truth),
         pictures=labelled,
         classes=classes,
@@ -227,6 +237,14 @@ def answer(
         pixels=judge,
         masks=masks,
     )
+
+
+def _looked(asked: Asked, picture: np.ndarray, reference: np.ndarray | None) -> tuple[Look | None, str]:
+    """What the engine saw; None and why where it could not look: on the line that part is not inspected."""
+    try:
+        return asked.look(picture, reference), ""
+    except EngineFault as fault:
+        return None, str(fault)
 
 
 def picture_score(look: Look, bundle: Bundle) -> float:
@@ -246,6 +264,7 @@ def _part(name: str, shown: Sequence[Shown], numbers: tuple[int, ...], limit: fl
         defective=not all(item.question.good for item in shown),
         counted=not known or max(known) >= limit,
         views=tuple(item.findings for item in shown),
+        faults=tuple(item.fault for item in shown if item.fault),
         kinds=tuple(sorted(kinds)),
         kind=clearest.class_name if clearest else (told[0] if told else ""),
         size_px=clearest.box.size_px if clearest else 0.0,

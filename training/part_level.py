@@ -17,7 +17,7 @@ import numpy as np
 from inspection.recipe import Limit, Recipe, ViewRecipe
 from inspection.rules import ViewResult, judge
 from inspection.statistics import upper_bound
-from inspection.types import Outcome, StationFault, Verdict
+from inspection.types import Outcome, Reason, StationFault, Verdict
 from training.claims import two_sided
 from training.statistics import PartAnswer
 
@@ -55,7 +55,9 @@ def fitted(recipe: Recipe, pictures: int, part: str) -> Recipe:
 
 
 def verdict_on(part: PartAnswer, recipe: Recipe) -> Verdict:
-    """What the station's rules say of one part."""
+    """What the station says of one part: not inspected where the engine could not look, else by its rules."""
+    if part.faults:
+        return Verdict(outcome=Outcome.NOT_INSPECTED, reasons=(Reason.ENGINE_FAULT,), findings=())
     views = [ViewResult(camera=camera, findings=seen) for camera, seen in enumerate(part.views)]
     return judge(views, fitted(recipe, len(views), part.name))
 
@@ -83,6 +85,7 @@ def part_figures(parts: Sequence[PartAnswer], recipe: Recipe) -> dict[str, Any]:
         "overkill_rate": overkill / max(int(good.sum()), 1),
         "overkill_upper_95": upper_bound(overkill, int(good.sum())),
         "overkill_two_sided_95": list(two_sided(overkill, int(good.sum()))),
+        "not_inspected": sum(bool(p.faults) for p in parts),  # turned away like rejects, and counted as such
         "below_limit": int(below.sum()),
         "below_limit_passed": int((below & ~turned_away).sum()),
     }
@@ -150,7 +153,7 @@ def dial(
     recipes = [moved(recipe, step, classes) for step in steps]
     table = np.zeros((len(parts), len(steps)), bool)
     for row, part in enumerate(parts):
-        if not any(part.views) and part.views:
+        if part.views and not any(part.views) and not part.faults:
             continue
         low, high = (
             0,

@@ -95,11 +95,12 @@ class MaskJudge:
             return None
         return cls(classes=tuple(card.classes), floor=max(card.floor_score, 1e-3))
 
-    def add(self, look: Look, question: Question, size: tuple[int, int]) -> None:
-        """Count one labelled picture; `size` is (height, width)."""
+    def add(self, look: Look | None, question: Question, size: tuple[int, int]) -> None:
+        """Count one labelled picture; `size` is (height, width). None: the engine could not look."""
         if not question.labelled:
             return
-        maps = maps_in_source(look.table, look.place, size)
+        none = np.zeros((len(self.classes), *size), np.float32)
+        maps = none if look is None else maps_in_source(look.table, look.place, size)
         for number, (name, scores) in enumerate(zip(self.classes, maps, strict=True)):
             if name in GOOD_CLASSES:
                 continue
@@ -137,11 +138,14 @@ class PixelJudge:
         each = {card.classes[i]: PixelTally() for i in defects} if len(defects) > 1 else {}
         return cls(classes=tuple(card.classes), defects=defects, each=each, unmarked_are_free=unmarked_are_free)
 
-    def add(self, look: Look, question: Question, size: tuple[int, int]) -> None:
-        """Count one picture's maps against its outlines; `size` is (height, width) of the picture."""
+    def add(self, look: Look | None, question: Question, size: tuple[int, int]) -> None:
+        """Count one picture's maps against its outlines; `size` is (height, width) of the picture.
+
+        None: the engine could not look; the picture is left out.
+        """
         drawn = all(mark.polygons or mark.mask is not None for mark in question.labels)
         known = question.good or (drawn and bool(question.labels)) or (self.unmarked_are_free and drawn)
-        if not question.labelled or not known:
+        if look is None or not question.labelled or not known:
             self.left_out += question.labelled
             return
         maps = maps_in_source(look.table, look.place, size)[list(self.defects)]

@@ -29,6 +29,7 @@ class PartAnswer:
     kind: str = ""  # of the most visible defect
     size_px: float = 0.0  # of the same
     detectability: float = 0.0  # of the same, where known
+    faults: tuple[str, ...] = ()  # views that the engine could not look at: the part is not inspected
     shown: tuple[int, ...] = ()  # its pictures in `Answers.shown`
 
 

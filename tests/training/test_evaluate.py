@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from datasets.coco import read_coco
@@ -175,6 +177,31 @@ def test_robustness_names_the_level_at_which_the_bound_breaks(folder: Path):
     assert card["shift"]["breaks_at"] is None
     assert card["brighter"]["overkill_breaks_at"] is None
     assert found["robustness_run"]["clean"]["escapes"] == 0
+
+
+def test_a_picture_the_engine_cannot_look_at_turns_its_part_away(folder: Path):
+    about = toys.card(prepare=[{"kind": "gain", "target": 60}])
+    toys.toy_bundle(folder, toys.brightness_map(), about, {"anomaly": 0.6})
+    data = toys.toy_set(folder, [*_mixed(), Toy(name="blackgood"), Toy(name="blackbad", level=9)])
+    for name in ("blackgood", "blackbad"):  # its gain cannot be normalised
+        cv2.imwrite(str(folder / "images" / f"{name}.png"), np.zeros((64, 64), np.uint8))
+    code, found = _asked(folder, "--data", str(data), "--report", str(folder / "r.html"))
+    assert code == 0
+    part = found["part"]
+    assert part["not_inspected"] == 2
+    assert (part["defective"], part["escapes"]) == (6, 1)
+    assert (part["good"], part["overkill"]) == (8, 2)
+    assert "the picture is black" in (folder / "r.html").read_text()
+    row = next(row for row in found["trade_off"] if row["step"] == 0)
+    assert (row["escapes"], row["overkill"]) == (1, 2)
+
+
+def test_a_bundle_that_can_look_at_nothing_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
+    about = toys.card(prepare=[{"kind": "gain", "target": 60}])
+    toys.toy_bundle(folder, toys.brightness_map(), about, {"anomaly": 0.6})
+    toys.toy_set(folder, [Toy(name="a")], grey=-90)
+    assert _asked(folder)[0] == 3
+    assert "could not look at a single picture" in capsys.readouterr().err
 
 
 def test_pictures_it_was_taught_on_can_be_left_out_by_their_bytes(folder: Path):

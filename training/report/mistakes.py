@@ -82,7 +82,7 @@ def _sentence(part: PartAnswer, recipe: Recipe) -> str:
         limit = recipe.limit(best.defect_class).min_score
         found = f"best finding {best.defect_class} {best.score:.3f}, limit {limit:.3f}"
         return f"{part.kind or 'defective'}{size}: {found}"
-    return f"good, rejected for {', '.join(verdict.rejected_by) or 'its pictures'}"
+    return f"good, rejected for {', '.join(verdict.rejected_by) or 'a picture that could not be looked at'}"
 
 
 def _drawn(item: Shown, asked: Asked, bundle: Bundle, recipe: Recipe) -> Drawn:
@@ -96,7 +96,7 @@ def _drawn(item: Shown, asked: Asked, bundle: Bundle, recipe: Recipe) -> Drawn:
     scale = LONGEST_PX / max(canvas.shape[:2])
     plain = _resized(canvas, scale)
     heat = ""
-    if bundle.card.output.kind == "maps_nchw":
+    if bundle.card.output.kind == "maps_nchw" and not item.fault:
         look = asked.look(picture, reference)
         scores = maps_in_source(look.table, look.place, (grey.shape[0], grey.shape[1])).max(axis=0)
         heat = _uri(_heated(plain, _resized(scores, scale)))
@@ -110,6 +110,8 @@ def _drawn(item: Shown, asked: Asked, bundle: Bundle, recipe: Recipe) -> Drawn:
             told.append(
                 f"{finding.defect_class} {finding.score:.3f}" + ("" if counts else " (below its limit)")
             )
+    if item.fault:
+        told.append(f"could not be looked at: {item.fault}")
     return Drawn(name=item.question.name, picture=_uri(plain), heat=heat, findings=tuple(told))
 
 
