@@ -15,7 +15,10 @@ from datasets.coco import read_coco
 from tests.training import toys
 from tests.training.toys import Toy
 from training.evaluate import main
+from training.robustness import DRIFTS
 from training.sets import described
+from weights.bundle import load_bundle
+from weights.evidence import examined
 from weights.keys import KEYS_VARIABLE
 
 KEYS = {
@@ -221,6 +224,19 @@ def test_the_set_that_taught_is_no_evidence_and_the_summary_says_so(folder: Path
     assert found["summary"][0] == "set.json is the set that chose its limits: these figures flatter it"
     toys.toy_set(folder, _mixed()[1:])
     assert _asked(folder)[1]["notes"] == []
+
+
+def test_the_promotion_rule_reads_what_evaluate_writes(folder: Path):
+    path = toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
+    toys.toy_set(folder, _mixed())
+    _, found = _asked(folder, "--robustness", "--robustness-parts", "4")
+    card = load_bundle(path, [folder / "keys"]).card
+    known = examined(found["bundle"], card, found)
+    assert len(known.parts) == 12
+    assert sum(p.defective and not p.rejected for p in known.parts.values()) == found["part"]["escapes"]
+    assert known.golden_set == found["data_sha256"]
+    assert known.robustness is not None
+    assert set(known.robustness) == {drift.name for drift in DRIFTS}
 
 
 def test_bad_input_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]):

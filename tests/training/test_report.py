@@ -39,6 +39,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
             "--report",
             str(page),
             "--robustness",
+            "--hold-escapes",
+            "0.4",
         ]
         assert main(arguments) == 0
     return page.read_text(encoding="utf-8")
@@ -61,6 +63,8 @@ def test_it_says_what_a_manager_and_an_auditor_ask(html: str):
     assert "Ada Wong" in html
     assert "f" * 64 in html
     assert "breaks at" in html
+    assert "Limits that would hold escapes to 40 %" in html
+    assert "risk of an escape is at most 40 %" in html
 
 
 def test_it_fetches_nothing_and_runs_nothing(html: str):
