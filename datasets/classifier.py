@@ -52,6 +52,11 @@ def fit(
         raise ValueError(f"{len(features)} rows of features for {len(labels)} labels")
     middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
     scaled = _scaled(features, middle, spread)
+    basis = None
+    if len(scaled) < scaled.shape[1]:
+        # the ridge keeps the weights within the span of the rows: as many unknowns as rows, the same answer
+        basis, triangle = np.linalg.qr(scaled.T)
+        scaled = triangle.T
     targets = [1] if classes == 2 else range(classes)
     columns = []
     for target in targets:
@@ -61,7 +66,10 @@ def fit(
             share = answer.mean()
             weight = np.where(answer > 0, 0.5 / share, 0.5 / (1 - share))
         columns.append(_newton(scaled, answer, weight, penalty))
-    return Linear(middle=middle, spread=spread, weights=np.stack(columns, axis=1))
+    weights = np.stack(columns, axis=1)
+    if basis is not None:
+        weights = np.vstack([basis @ weights[:-1], weights[-1:]])
+    return Linear(middle=middle, spread=spread, weights=weights)
 
 
 def _scaled(features: np.ndarray, middle: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ class Pick:
 
 
 def _usual_mix() -> Mapping[Why, float]:
-    return {Why.UNCERTAIN: 3.0, Why.DISPUTED: 1.0, Why.NEW: 1.0, Why.TIME: 0.5}
+    return {Why.UNCERTAIN: 4.0, Why.DISPUTED: 1.0, Why.NEW: 1.0, Why.TIME: 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

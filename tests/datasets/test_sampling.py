@@ -104,9 +104,9 @@ def test_picks_spread_over_time() -> None:
 
 
 def test_kinds_take_turns_by_weight() -> None:
-    picks = propose(pool_of(200), 110)
+    picks = propose(pool_of(200), 130)
     counts = {why: sum(pick.why is why for pick in picks) for why in Why}
-    assert counts == {Why.UNCERTAIN: 60, Why.DISPUTED: 20, Why.NEW: 20, Why.TIME: 10}
+    assert counts == {Why.UNCERTAIN: 80, Why.DISPUTED: 20, Why.NEW: 20, Why.TIME: 10}
     assert len({pick.why for pick in picks[:6]}) >= 3
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.classifier import fit, folds_by_group, out_of_fold
+from datasets.classifier import PENALTY, fit, folds_by_group, out_of_fold
 from datasets.features import plain_features
 from datasets.suspects import box_suspects, picture_suspects, ranked, worth_a_look
 from tests.datasets.drawn import some
@@ -74,6 +74,16 @@ def test_out_of_fold_scores_do_not_depend_on_the_label_judged() -> None:
     changed = labels.copy()
     changed[7] = 1 - changed[7]
     assert np.allclose(before[7], out_of_fold(features, changed, 2, fold_of)[7])
+
+
+def test_few_rows_of_many_features_are_fitted_to_the_same_answer() -> None:
+    rng = np.random.default_rng(4)
+    wide, labels = rng.normal(0, 1, (30, 50)).astype(np.float32), rng.integers(2, size=30)
+    quick = fit(wide, labels, 2)
+    # the condition of the optimum: the slope of the penalised likelihood is zero
+    scaled = (wide - quick.middle) / quick.spread
+    slope = scaled.T @ (quick.probabilities(wide)[:, 1] - labels) + PENALTY * quick.weights[:-1, 0]
+    assert np.abs(slope).max() < 1e-2
 
 
 def test_a_missing_class_and_balance_are_borne() -> None:
