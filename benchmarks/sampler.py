@@ -3,14 +3,14 @@
 
 Protocol, fixed on the train and val parts before the test part was looked at:
 - magnetic_tile; the pool is the train part (804 pictures), F1 is measured on the test part (236). A linear
-  classifier on frozen features (`datasets/classifier.py`) is fitted anew at each budget: 20, 40, ... 500 labels.
-- Two tasks: `classes`, macro F1 of the six classes (this one carries the bar), and `defective`, F1 of defective
-  among good or defective.
+  classifier on frozen features (`datasets/classifier.py`) is fitted anew at each budget: 20, 40, ... 500.
+- Two tasks: `classes`, macro F1 of the six classes (it carries the bar), and `defective`, F1 of defective among
+  good or defective.
 - Both ways start from the same 20 random labels of a seed (5 seeds). Random goes on at random; the sampler takes
   its next 20 from `datasets.sampling.propose` with its usual mix (one model, no times: uncertain 4, new 1).
-- F1 at a budget is the mean of that budget and the two before it. The bar is what random of the same seed has at
-  400 labels, half of the pool. `ratio` = the sampler's first budget with at least that, over 400; 'never' counts
-  as 500 / 400. Wanted: a median of at most 0.70.
+- F1 at a budget is the mean of that budget and the two before it. The bar is what random of the same seed has
+  at 400 labels, half of the pool. `ratio` = the sampler's first budget with at least that, over 400; 'never'
+  counts as 500 / 400. Wanted: a median of at most 0.70.
 - Control: another random order under the same rule shows what chance alone makes of the ratio.
 Near-twins lie on both sides of this shared split (`gatesight data check` names them); both ways gain by them.
 """
