@@ -6,7 +6,7 @@ Protocol, fixed on the train and val parts before the test part was looked at:
   classifier on frozen features (`datasets/classifier.py`) is fitted anew at each budget: 20, 40, ... 500.
 - Two tasks: `classes`, macro F1 of the six classes (it carries the bar), and `defective`, F1 of defective among
   good or defective.
-- Both ways start from the same 20 random labels of a seed (5 seeds). Random goes on at random; the sampler takes
+- Both start from the same 20 random labels of a seed (5 seeds). Random goes on at random; the sampler takes
   its next 20 from `datasets.sampling.propose` with its usual mix (one model, no times: uncertain 4, new 1).
 - F1 at a budget is the mean of that budget and the two before it. The bar is what random of the same seed has
   at 400 labels, half of the pool. `ratio` = the sampler's first budget with at least that, over 400; 'never'
