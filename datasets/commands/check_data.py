@@ -15,13 +15,15 @@ from datasets.labels import LabelledSet
 from datasets.readiness import examine
 from datasets.readiness_page import write_page
 from datasets.readiness_plain import as_plain, as_text
+from datasets.snapshots import read_snapshot
 from datasets.store import is_home, open_home
 from inspection.types import StationFault
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """[DATASET|COCO], --train, --val, --test, --backbone, --html, --accept-leaks, --quick."""
+    """[DATASET|COCO], --snapshot, --train, --val, --test, --backbone, --html, --accept-leaks, --quick."""
     parser.add_argument("data", type=Path, nargs="?", metavar="DATASET|COCO", help="dataset home or COCO file")
+    parser.add_argument("--snapshot", metavar="ID", help="the sides of a snapshot of DATASET")
     for side in ("train", "val", "test"):
         parser.add_argument(f"--{side}", type=Path, metavar="COCO", help=f"{side} part of a split")
     parser.add_argument(
@@ -66,5 +68,10 @@ def _parts(args: argparse.Namespace) -> dict[str, LabelledSet]:
         return {side: read_coco(path) for side, path in split.items()}
     if is_home(args.data):
         with open_home(args.data) as home:
-            return {"data": read(home, unlabelled=False)}
+            if args.snapshot is None:
+                return {"data": read(home, unlabelled=False)}
+            sides = read_snapshot(home, args.snapshot)
+        return {side: data for side, data in sides.items() if data.pictures}
+    if args.snapshot is not None:
+        raise StationFault(f"{args.data} is no dataset home, so it has no snapshots; leave out --snapshot.")
     return {"data": read_coco(args.data)}
