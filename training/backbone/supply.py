@@ -17,27 +17,21 @@ from inspection.types import StationFault
 from training.backbone.batches import Batch, draw_batch
 from training.backbone.scenes import draw_bank
 from training.backbone.settings import Settings
+from training.low_priority import die_with_parent
 
 _AHEAD = 4
 _PATIENCE_S = 5.0
 
 
-def _draw_ahead(settings: Settings, first: int, step: int, out: Any) -> None:
-    """Draw batches first, first + step, ... until the parent is gone."""
+def _draw_ahead(settings: Settings, first: int, step: int, out: Any, parent: int) -> None:
+    """Draw batches first, first + step, ... until the parent ends this process, or dies."""
     cv2.setNumThreads(1)
-    out.cancel_join_thread()  # a dead parent reads no more: do not wait for it at exit
-    parent = os.getppid()
+    die_with_parent(parent)
     bank = draw_bank(settings.seed, settings.classes, settings.parts)
     number = first
     while True:
         batch = draw_batch(settings.seed, number, bank, settings.scenes, settings.side_px)
-        while True:
-            try:
-                out.put(batch, timeout=_PATIENCE_S)
-                break
-            except queue.Full:
-                if os.getppid() != parent:
-                    return
+        out.put(batch)
         number += step
 
 
@@ -50,7 +44,7 @@ def batches(settings: Settings, first: int, *, workers: int = 1, stride: int = 1
             line = context.Queue(_AHEAD)
             child = context.Process(
                 target=_draw_ahead,
-                args=(settings, first + k * stride, workers * stride, line),
+                args=(settings, first + k * stride, workers * stride, line, os.getpid()),
                 daemon=True,
                 name=f"draw-{k}",
             )

@@ -11,6 +11,7 @@ layer (measured: 8 times slower with two threads on two busy cores).
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import subprocess
@@ -26,6 +27,7 @@ import torch.distributed as dist
 from torch import nn
 
 from inspection.types import StationFault
+from training.low_priority import die_with_parent
 
 RANK, STORE = "GATESIGHT_BACKBONE_RANK", "GATESIGHT_BACKBONE_STORE"
 _PATIENCE = datetime.timedelta(minutes=10)
@@ -74,11 +76,16 @@ def assembled(size: int, command: list[str]) -> Iterator[Team]:
     others: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="gatesight-team-") as folder:
         store = os.environ.get(STORE) or str(Path(folder) / "store")
+        if rank:
+            die_with_parent(os.getppid())
         try:
             if rank == 0:
                 for other in range(1, size):
                     environment = {**os.environ, RANK: str(other), STORE: store}
-                    others.append(subprocess.Popen([sys.executable, *command], env=environment))
+                    # a session of its own: kernels with autogroups share the CPU out by session, not by process
+                    others.append(
+                        subprocess.Popen([sys.executable, *command], env=environment, start_new_session=True)
+                    )
             dist.init_process_group(
                 "gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=_PATIENCE
             )
@@ -89,8 +96,13 @@ def assembled(size: int, command: list[str]) -> Iterator[Team]:
             if dist.is_initialized():
                 dist.destroy_process_group()
             for other in others:
-                try:
-                    other.wait(timeout=10 if sys.exc_info()[0] is None else 0.1)
-                except subprocess.TimeoutExpired:
-                    other.terminate()
-                    other.wait()
+                _end(other, patient=sys.exc_info()[0] is None)
+
+
+def _end(other: subprocess.Popen[bytes], *, patient: bool) -> None:
+    """Wait for a rank that finishes by itself; one that waits inside an exchange hears no other signal."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        other.wait(timeout=30 if patient else 0.1)
+    if other.poll() is None:
+        other.kill()
+        other.wait()

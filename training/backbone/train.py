@@ -27,6 +27,7 @@ from training.backbone.settings import Settings, load_settings
 from training.backbone.supply import batches
 from training.backbone.team import Team, assembled
 from training.code import code_commit
+from training.low_priority import stand_back
 
 SAVE_EVERY_S = 120.0
 REPORT_EVERY = 20
@@ -124,7 +125,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of the network on a CPU")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
     parser.add_argument("--save-every", type=float, default=SAVE_EVERY_S, help="seconds between two states")
+    parser.add_argument("--nice", type=int, default=5, help="how far this stands back; 0 leaves it as it is")
     given = parser.parse_args(argv)
+    stand_back(given.nice)
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the drawing processes end as well
