@@ -130,7 +130,9 @@ def main(argv: list[str] | None = None) -> int:
     stand_back(given.nice)
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the drawing processes end as well
+    before = signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that the drawing processes end as well
     try:
         settings = load_settings(given.recipe)
         named = {"seed": given.seed, "steps": given.steps, "decay_from": given.decay_from}
@@ -151,6 +153,8 @@ def main(argv: list[str] | None = None) -> int:
     except StationFault as e:
         sys.stderr.write(f"{e}\n")
         return 3
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

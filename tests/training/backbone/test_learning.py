@@ -118,12 +118,12 @@ def test_a_state_of_other_settings_is_refused(settings: Settings, tmp_path: Path
 
 def test_a_folder_with_a_run_is_not_overwritten(settings: Settings, tmp_path: Path, capsys) -> None:
     save(new_run(settings, CPU), tmp_path)
-    assert main(["--out", str(tmp_path), "--recipe", "tiny", "--threads", "1"]) == 3
+    assert main(["--out", str(tmp_path), "--recipe", "tiny", "--nice", "0"]) == 3
     assert "--resume" in capsys.readouterr().err
 
 
 def test_an_unknown_recipe_names_the_known_ones(tmp_path: Path, capsys) -> None:
-    assert main(["--out", str(tmp_path), "--recipe", "nope", "--threads", "1"]) == 3
+    assert main(["--out", str(tmp_path), "--recipe", "nope", "--nice", "0"]) == 3
     assert "full" in capsys.readouterr().err
 
 

@@ -45,6 +45,22 @@ def test_a_batch_depends_on_its_seed_and_number_alone(bank: Bank) -> None:
     assert not np.array_equal(later.first, draw_batch(4, 7, bank, 3, 64).first)
 
 
+def test_the_same_spot_is_found_in_both_exposures_by_the_shift(bank: Bank) -> None:
+    moved = 0
+    for number in range(12):
+        batch = draw_batch(6, number, bank, 2, 96)
+        for first, second, classes, (dx, dy) in zip(
+            batch.label[0], batch.label[1], batch.label.swapaxes(0, 1), batch.shift, strict=True
+        ):
+            assert dx % 16 == dy % 16 == 0
+            height, width = 96 - abs(dy), 96 - abs(dx)
+            a = first[max(dy, 0) :, max(dx, 0) :][:height, :width]
+            b = second[max(-dy, 0) :, max(-dx, 0) :][:height, :width]
+            assert np.array_equal(a, b)
+            moved += bool(dx or dy) and len(np.unique(classes)) > 1
+    assert moved > 3
+
+
 def test_a_defect_is_labelled_where_the_picture_changed_and_nowhere_else(bank: Bank) -> None:
     seen = 0
     for number in range(40):
