@@ -94,12 +94,22 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_state(
     (tmp_path / "whole").mkdir()
     plan = replace(settings, steps=24, decay_from=18)
     save(_taught(new_run(plan, CPU), bank, 24), tmp_path / "whole")
-    command = [sys.executable, "-m", "training.backbone.train", "--recipe", "tiny", "--save-every", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "training.backbone.train",
+        "--recipe",
+        "tiny",
+        "--save-every",
+        "0",
+        "--nice",
+        "0",
+    ]
     command += ["--steps", "24", "--decay-from", "18", "--out", str(tmp_path / "broken"), "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, cwd=repository, env=environment, start_new_session=True)
     state = tmp_path / "broken" / CHECKPOINT
-    end = time.monotonic() + 200
+    end = time.monotonic() + 250
     while not state.is_file() and child.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     os.killpg(child.pid, signal.SIGKILL)
@@ -179,12 +189,22 @@ def test_a_team_averages_its_gradients_and_follows_the_first_ones_clock(tmp_path
 
 @pytest.mark.soak
 def test_a_team_of_two_ends_in_the_same_state_after_a_kill(repository: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.backbone.train", "--recipe", "tiny_team", "--save-every", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "training.backbone.train",
+        "--recipe",
+        "tiny_team",
+        "--save-every",
+        "0",
+        "--nice",
+        "0",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run([*command, "--out", str(whole)], cwd=repository, env=environment, check=True, timeout=300)
     child = subprocess.Popen([*command, "--out", str(broken)], cwd=repository, env=environment)
-    end = time.monotonic() + 200
+    end = time.monotonic() + 250
     while not (broken / CHECKPOINT).is_file() and child.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     child.kill()  # the others notice by themselves
