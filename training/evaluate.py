@@ -28,7 +28,7 @@ from inspection.types import StationFault
 from training.answers import Answers, Question, answer, known_classes, questions_drawn, questions_of
 from training.claims import parse_claim, percent
 from training.code import code_commit
-from training.figures import figures, held, listed, summary_sentences
+from training.figures import costs, figures, held, listed, summary_sentences
 from training.job import file_sha256
 from training.protocols import PROTOCOLS, protocol_named
 from training.robustness import card_of_robustness
@@ -92,6 +92,14 @@ def evaluate(bundle: Bundle, given: argparse.Namespace) -> tuple[dict[str, Any],
         pixel_limits=metrics.get("pixel_limits"),
         claims=claims,
     )
+    if given.escape_cost is not None:
+        (result["cheapest"],) = costs(
+            answers,
+            recipe,
+            answers.classes,
+            ratios=[given.escape_cost],
+            defective_share=given.defective_share,
+        ) or [None]
     if given.hold_escapes is not None:
         result["held"] = held(answers, recipe, answers.classes, given.hold_escapes)
     if given.robustness:
@@ -196,6 +204,15 @@ def _parser() -> argparse.ArgumentParser:
         help="find limits that hold this share with 95 %% confidence",
     )
     parser.add_argument(
+        "--escape-cost",
+        type=float,
+        metavar="N",
+        help="find the cheapest limits where an escape costs N overkills",
+    )
+    parser.add_argument(
+        "--defective-share", type=float, metavar="SHARE", help="of parts on the line, for --escape-cost"
+    )
+    parser.add_argument(
         "--robustness", action="store_true", help="ask again under worse light, focus, place, ..."
     )
     parser.add_argument("--robustness-parts", type=int, default=200, help="parts for it; 0: all")
@@ -208,8 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     """Evaluate one bundle; 0, 1 for a refused claim, or 3 for bad input."""
     given = _parser().parse_args(argv)
     try:
-        if given.hold_escapes is not None and not 0 < given.hold_escapes < 1:
-            raise StationFault(f"--hold-escapes is a share above 0 and below 1, not {given.hold_escapes}")
+        _sensible(given)
         bundle = load_bundle(find_bundle(given.bundle), trusted_by_default(given.trusted))
         result, answers = evaluate(bundle, given)
         if given.json is not None:
@@ -224,6 +240,16 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout.write(_told(result))
     asked = {f"{claim.kind} under {percent(claim.under)}" for claim in map(parse_claim, given.claim or [])}
     return 1 if any(not row["carried"] and row["claim"] in asked for row in result["claims"]) else 0
+
+
+def _sensible(given: argparse.Namespace) -> None:
+    """StationFault for a number that means nothing."""
+    for name in ("hold_escapes", "defective_share"):
+        value = getattr(given, name)
+        if value is not None and not 0 < value < 1:
+            raise StationFault(f"--{name.replace('_', '-')} is a share above 0 and below 1, not {value}")
+    if given.escape_cost is not None and not given.escape_cost > 0:
+        raise StationFault(f"--escape-cost says how many overkills one escape costs, not {given.escape_cost}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -182,8 +182,18 @@ def _calibration(answers: Answers, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def costs(answers: Answers, recipe: Recipe, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """What the recipe costs a part, in units of one overkill, and what the best step of the dial would."""
+def costs(
+    answers: Answers,
+    recipe: Recipe,
+    classes: Sequence[str],
+    *,
+    ratios: Sequence[float] = COST_RATIOS,
+    defective_share: float | None = None,
+) -> list[dict[str, Any]]:
+    """What the recipe costs a part, in units of one overkill, and what the best step of the dial would.
+
+    ratios: overkills that one escape costs as much as. defective_share: on the line; else as in the sample.
+    """
     parts = [part for part in answers.parts if part.counted or not part.defective]
     bad = np.asarray([part.defective for part in parts], dtype=bool)
     if not bad.any() or bad.all():
@@ -191,9 +201,9 @@ def costs(answers: Answers, recipe: Recipe, classes: Sequence[str]) -> list[dict
     table = dial(parts, recipe, classes)
     escapes, overkill = (~table[bad]).sum(axis=0), table[~bad].sum(axis=0)
     rows = []
-    for ratio in COST_RATIOS:
-        best = cheapest(table, bad, escape_cost=ratio)
-        price = expected_cost(escapes, overkill, bad, escape_cost=ratio)
+    for ratio in ratios:
+        best = cheapest(table, bad, escape_cost=ratio, defective_share=defective_share)
+        price = expected_cost(escapes, overkill, bad, escape_cost=ratio, defective_share=defective_share)
         rows.append(
             {
                 "escape_costs": ratio,
@@ -202,6 +212,7 @@ def costs(answers: Answers, recipe: Recipe, classes: Sequence[str]) -> list[dict
                 "best_step": DIAL[best.step],
                 "best_escapes": best.escapes,
                 "best_overkill": best.overkill,
+                "best_limits": _scores(moved(recipe, DIAL[best.step], classes), classes),
             }
         )
     return rows

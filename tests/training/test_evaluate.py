@@ -162,6 +162,18 @@ def test_a_claim_the_sample_cannot_carry_is_refused_with_what_it_would_take(fold
     assert _asked(folder, "--claim", "escapes<60%")[0] == 0
 
 
+def test_the_cheapest_limits_follow_what_mistakes_cost(folder: Path):
+    toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
+    toys.toy_set(folder, _mixed())
+    _, dear = _asked(folder, "--escape-cost", "50")
+    _, rare = _asked(folder, "--escape-cost", "50", "--defective-share", "0.0001")
+    # the faint one at 100 / 255 is caught where it is dear, the glare at 240 / 255 let go where they are rare
+    assert dear["cheapest"]["best_escapes"] == 0
+    assert 0.26 < dear["cheapest"]["best_limits"]["anomaly"] <= 100 / 255
+    assert rare["cheapest"]["best_overkill"] == 0
+    assert rare["cheapest"]["best_limits"]["anomaly"] > 240 / 255
+
+
 def test_robustness_names_the_level_at_which_the_bound_breaks(folder: Path):
     toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
     toys.toy_set(
@@ -248,6 +260,7 @@ def test_bad_input_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[s
         (["--claim", "none"], "is no claim"),
         (["--data", "gone.json"], "gone.json"),
         (["--hold-escapes", "3"], "--hold-escapes is a share"),
+        (["--escape-cost", "-1"], "--escape-cost says how many"),
     ):
         assert _asked(folder, *more)[0] == 3
         said = capsys.readouterr().err
