@@ -23,6 +23,7 @@ EXIT_REFUSED = 3
 COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("datasets.commands.snapshot_data", "fix what a training is given, and compare with before"),
     "split": ("datasets.commands.split_data", "give labelled pictures their sides: train, val, test"),
+    "golden": ("datasets.commands.golden_data", "lock pictures that no training may ever learn from"),
     "import": ("datasets.commands.import_data", "take in labelled pictures from a folder, file or archive"),
     "check": ("datasets.commands.check_data", "say whether pictures and labels are ready to be trained on"),
     "export": ("datasets.commands.export_data", "write pictures and labels in an interchange format"),

@@ -31,6 +31,7 @@ from inspection.storage.images import PictureAltered, write_durably
 from inspection.types import StationFault
 
 FORMAT = "gatesight snapshot 1"
+LEARNT = ("train", "val")
 HOME_VARIABLE = "GATESIGHT_DATASET"
 _PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
 
@@ -195,7 +196,7 @@ def read_snapshot(home: DatasetHome, prefix: str) -> dict[str, LabelledSet]:
     content = load(home, prefix)
     with home.reading() as connection:
         golden = golden_bytes(connection)
-    learnt = [p for p in content["pictures"] if p["side"] in ("train", "val") and p["sha256"] in golden]
+    learnt = [p for p in content["pictures"] if p["side"] in LEARNT and p["sha256"] in golden]
     if learnt:
         raise StationFault(
             f"Snapshot {prefix} learns from {len(learnt)} pictures that are golden by now ({learnt[0]['name']} "
@@ -210,6 +211,16 @@ def read_snapshot(home: DatasetHome, prefix: str) -> dict[str, LabelledSet]:
         side: LabelledSet(classes=classes, pictures=tuple(pictures), source=home.folder)
         for side, pictures in sides.items()
     }
+
+
+def learnt_in(home: DatasetHome, names: Collection[str]) -> dict[str, int]:
+    """Id of each snapshot that learns from some of these pictures -> from how many of them."""
+    wanted, found = set(names), {}
+    for one in listed(home):
+        learnt = [p for p in load(home, one.id)["pictures"] if p["side"] in LEARNT and p["name"] in wanted]
+        if learnt:
+            found[one.id] = len(learnt)
+    return found
 
 
 def golden_bytes(connection: Connection) -> frozenset[str]:

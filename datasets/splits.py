@@ -154,7 +154,7 @@ def _belongings(members: Sequence[Member], plan: Plan) -> list[list[str]]:
 
 def _deal_out(members: Sequence[Member], plan: Plan, groups: Groups) -> dict[str, str]:
     """Side of each group that has none yet, by its first name."""
-    counted = [m for m in members if not m.golden and m.name not in groups.aside]
+    counted = [m for m in members if m.name not in groups.aside]  # golden ones as tested on: else test refills
     wanted = _Counts(plan, counted)
     free: dict[str, list[Member]] = {}
     for member in counted:
@@ -226,13 +226,14 @@ def _final_side(member: Member, groups: Groups, dealt: Mapping[str, str]) -> str
 
 def _fit(members: Sequence[Member], plan: Plan, sides: Mapping[str, str], groups: Groups) -> list[str]:
     """Where the groups did not allow what was wanted."""
+    sides = {name: "test" if side == GOLDEN else side for name, side in sides.items()}
     counted = [m for m in members if sides[m.name] in SIDES]
     if not counted:
         return ["There is no labelled picture to split."] if not members else []
     said = []
     got = Counter(sides[m.name] for m in counted)
     off = max(abs(got[side] / len(counted) - share) for side, share in plan.shares.items())
-    if off > max(_WORTH_SAYING, 0.5 / len(counted)):
+    if off > max(_WORTH_SAYING, 0.5 / len(counted)) and any(m.source_side is None for m in counted):
         sizes = Counter(groups.first(m.name) for m in counted)
         said.append(
             f"Wanted {_percent(plan.shares)}, got {_percent({s: got[s] / len(counted) for s in SIDES})}: the "

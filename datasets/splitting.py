@@ -71,6 +71,13 @@ def near_twins(home: DatasetHome, plan: Plan | None = None) -> list[tuple[str, s
     return [(pair.first, pair.second) for pair in pairs if pair.first in new or pair.second in new]
 
 
+def names_on(home: DatasetHome, side: str) -> list[str]:
+    """Pictures to which the newest split gave this side, in the order in which they came."""
+    with home.reading() as connection:
+        _, _, sides = _current(connection)
+        return [one.name for one in believed(connection) if sides.get(one.id) == side]
+
+
 def member(one: Believed) -> Member:
     """What a split needs to know of a picture. Its classes: the whole picture's, else those of its marks."""
     marked = {record.class_name for record in one.records if record.label is not None and record.class_name}

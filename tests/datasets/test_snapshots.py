@@ -144,6 +144,26 @@ def test_golden_pictures_never_train(home: DatasetHome, tmp_path: Path) -> None:
             assert one.path != victim.path, "nor its bytes under another name"
 
 
+def test_the_golden_command_says_who_knows_them_already(
+    home: DatasetHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(home, tmp_path)
+    first = take(home, who=WHO, why=WHY)
+    tested = [p.name for p in read_snapshot(home, first.id)["test"].pictures]
+    words = ["golden", str(home.folder), "--who", "Ann", "--json"]
+    assert main([*words, "--side", "test"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["new"], told["learnt_in"]) == (len(tested), {})
+    second = read_snapshot(home, take(home, who=WHO, why=WHY).id)
+    assert sorted(p.name for p in second["golden"].pictures) == sorted(tested)
+    (tmp_path / "names.txt").write_text(second["train"].pictures[0].name + "\n")
+    assert main([*words, "--names", str(tmp_path / "names.txt")]) == 0
+    assert len(json.loads(capsys.readouterr().out)["learnt_in"]) == 2
+    assert main(words) == 3
+    assert main([*words, "--name", "none.png"]) == 3
+    assert "nothing was locked" in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+
+
 def test_what_changed_is_told_with_who_and_why(home: DatasetHome, tmp_path: Path) -> None:
     fill(home, tmp_path)
     first = take(home, who=WHO, why=WHY)

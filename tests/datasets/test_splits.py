@@ -169,6 +169,18 @@ def test_the_lot_of_a_golden_picture_never_trains() -> None:
     assert any("left aside" in said for said in after.sentences)
 
 
+def test_a_locked_test_side_is_not_filled_again() -> None:
+    """Golden pictures count as tested on: else all that comes next would go to test."""
+    before = split(_lots(100, 10), Plan())
+    locked = [replace(m, golden=before.sides[m.name] == "test") for m in _lots(100, 10)]
+    more = [
+        replace(m, name=f"new {m.name}", sha256=f"new {m.sha256}", lot=f"new {m.lot}") for m in _lots(20, 10)
+    ]
+    after = split([*locked, *more], Plan(), earlier=before.sides)
+    assert after.counts() == {"train": 840, "val": 180, "test": 30, GOLDEN: 150}
+    assert after.sentences == ()
+
+
 def test_a_part_without_a_lot_goes_with_its_part() -> None:
     given_members = [
         Member(name="a", sha256="1", lot="L1", part="P1"),
