@@ -29,6 +29,8 @@ def examined(
     """All that is known of one bundle. StationFault when its evaluation cannot be read."""
     parity = card.training.get("parity")
     parity = parity if isinstance(parity, Mapping) else {}
+    if isinstance(parity.get("verdicts"), Mapping):  # beside the export's own figures
+        parity = parity["verdicts"]
     parts, robustness, golden = {}, None, ""
     if evaluation is not None:
         parts = _parts(sha256, evaluation)

@@ -239,12 +239,15 @@ def test_the_set_that_taught_is_no_evidence_and_the_summary_says_so(folder: Path
 
 
 def test_the_promotion_rule_reads_what_evaluate_writes(folder: Path):
-    path = toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
+    proof = {"pictures": 24, "verdicts": {"pictures": 12, "parts": 12, "verdict_flips": 0}}
+    about = toys.card(training={"parity": proof})
+    path = toys.toy_bundle(folder, toys.brightness_map(), about, {"anomaly": 0.6})
     toys.toy_set(folder, _mixed())
     _, found = _asked(folder, "--robustness", "--robustness-parts", "4")
     card = load_bundle(path, [folder / "keys"]).card
     known = examined(found["bundle"], card, found)
     assert len(known.parts) == 12
+    assert (known.parity_pictures, known.parity_flips) == (12, 0)
     assert sum(p.defective and not p.rejected for p in known.parts.values()) == found["part"]["escapes"]
     assert known.golden_set == found["data_sha256"]
     assert known.robustness is not None
