@@ -190,5 +190,13 @@ def _all_different(place: Place, pictures: tuple[Picture, ...]) -> None:
 
 
 def locate(place: Place, name: str) -> Path:
-    """Where a picture that a COCO file names lies: beside the file, or in its images folder."""
-    return find_picture(place, name, (place.file.parent, place.file.parent / "images"))
+    """Where a picture that a COCO file names lies: beside the file, or in its images folder.
+
+    COCO's own layout has `annotations/instances_train2017.json` and `train2017/` side by side.
+    """
+    folder = place.file.parent
+    roots = [folder, folder / "images"]
+    if folder.name == "annotations":
+        home = folder.parent
+        roots += [home, home / "images", home / place.file.stem.removeprefix("instances_")]
+    return find_picture(place, name, roots)

@@ -26,6 +26,15 @@ _PICTURE_TIME_S = 60.0  # wall time; the child's processor limit is half of it
 _UNPACK_TIME_S = 3600.0
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """Every picture below a folder, sorted; hidden ones (macOS leaves `._p.png` behind) left out."""
+    return sorted(
+        f
+        for f in folder.rglob("*")
+        if f.suffix.lower() in PICTURE_SUFFIXES and not f.name.startswith(".") and f.is_file()
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureFacts:
     """What a picture file is. Width and height as it is shown, an EXIF turn included."""

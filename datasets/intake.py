@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.archive import SUFFIXES as ARCHIVE_SUFFIXES
+from datasets.formats import bare
 from datasets.formats.detect import detect, label_file_of
 from datasets.formats.place import Place
 from datasets.formats.table import format_named
@@ -69,20 +70,22 @@ def opened(
     format_name: str | None = None,
     good: Collection[str] = (),
     lot: str | None = None,
+    unlabelled: bool = False,
 ) -> Iterator[Intake]:
     """Read a source whole; its pictures can be read until the `with` ends.
 
     beside: staging for archives goes into this folder's parent. good: whole-picture classes that mean good
-    (`none`: no other than good and free do). lot: for pictures that name none.
+    (`none`: no other than good and free do). lot: for pictures that name none. unlabelled: the pictures alone.
     Raises StationFault naming file and line or field; an archive's members are named within it.
     """
+    asked = _Asked(format_name=format_name, good=tuple(good), lot=lot, unlabelled=unlabelled)
     if not is_archive(source):
-        yield _read(source, format_name, good, lot)
+        yield _read(source, asked)
         return
     with _staging(beside) as folder:
         try:
             unpack(source, folder)
-            intake = _read(folder, format_name, good, lot)
+            intake = _read(folder, asked)
         except StationFault as fault:
             raise StationFault(
                 str(fault).replace(f"{folder}{os.sep}", f"{source}: ").replace(str(folder), str(source))
@@ -101,20 +104,41 @@ def is_archive(source: Path) -> bool:
     )
 
 
-def _read(source: Path, format_name: str | None, good: Collection[str], lot: str | None) -> Intake:
-    name, where = (format_name, label_file_of(source, format_name)) if format_name else detect(source)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the person said about a source."""
+
+    format_name: str | None
+    good: tuple[str, ...]
+    lot: str | None
+    unlabelled: bool
+
+
+def _read(source: Path, asked: _Asked) -> Intake:
     with PictureCheck() as pictures:
-        labelled = format_named(name).read(where, pictures)
+        name, labelled = _labelled(source, asked, pictures)
         _check_pictures(labelled, pictures)
     if not labelled.pictures:
         raise Place(source).fault("no pictures in it; nothing to import")
-    labelled = _with_good(labelled, good)
-    if lot is not None:
+    labelled = _with_good(labelled, asked.good)
+    if asked.lot is not None:
         labelled = dataclasses.replace(
             labelled,
-            pictures=tuple(p if p.lot else dataclasses.replace(p, lot=lot) for p in labelled.pictures),
+            pictures=tuple(p if p.lot else dataclasses.replace(p, lot=asked.lot) for p in labelled.pictures),
         )
     return Intake(labelled=labelled, format=name, notes=tuple(_notes(labelled)))
+
+
+def _labelled(source: Path, asked: _Asked, pictures: PictureCheck) -> tuple[str, LabelledSet]:
+    if asked.unlabelled:
+        if not source.exists():
+            raise Place(source).fault("no such file or folder")
+        return "pictures", bare.read(source, pictures)
+    if asked.format_name:
+        where = label_file_of(source, asked.format_name)
+        return asked.format_name, format_named(asked.format_name).read(where, pictures)
+    name, where = detect(source)
+    return name, format_named(name).read(where, pictures)
 
 
 def _check_pictures(labelled: LabelledSet, pictures: PictureCheck) -> None:

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"Formats: {', '.join(FORMATS)} (docs/formats.md)."
     parser.add_argument("source", type=Path, help="folder, label file, or zip/tar archive")
     parser.add_argument("--into", type=Path, required=True, metavar="DATASET", help="dataset home; made if new")
-    parser.add_argument("--format", metavar="F", help="say the format instead of letting it be found")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--format", metavar="F", help="say the format instead of letting it be found")
+    how.add_argument("--unlabelled", action="store_true", help="pictures alone, for people to label")
     parser.add_argument("--lot", help="lot of every picture that names none")
     parser.add_argument("--side", choices=SIDES, help="side of every later split; default: splits decide")
     parser.add_argument(
@@ -51,7 +53,14 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
     """Read everything first, then add it in one act."""
     if args.from_line:
         return _from_line(args)
-    with opened(args.source, beside=args.into, format_name=args.format, good=args.good, lot=args.lot) as intake:
+    with opened(
+        args.source,
+        beside=args.into,
+        format_name=args.format,
+        good=args.good,
+        lot=args.lot,
+        unlabelled=args.unlabelled,
+    ) as intake:
         with open_home(args.into, create=True) as home:
             added = add(
                 home,
@@ -59,10 +68,11 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
                 who=args.who or getpass.getuser(),
                 why=args.why or f"import of {args.source.name or args.source.resolve().name} ({intake.format})",
                 side=args.side,
+                unlabelled=args.unlabelled,
                 replace=args.replace,
                 prefix=args.prefix,
             )
-        counts = _counts(intake.labelled)
+        counts = {} if args.unlabelled else _counts(intake.labelled)
     answer = {
         "dataset": str(args.into),
         "source": str(args.source),
@@ -115,11 +125,13 @@ def _counts(labelled: LabelledSet) -> dict[str, Any]:
 
 
 def _said(answer: Mapping[str, Any], intake: Intake) -> str:
-    marks = ", ".join(f"{name} {count}" for name, count in answer["marks"].items()) or "none"
+    marks = ", ".join(f"{name} {count}" for name, count in answer.get("marks", {}).items()) or "none"
+    total, good = len(intake.labelled.pictures), answer.get("good")
+    looked_at = "nobody has labelled them yet" if good is None else f"{good} of them good; marks: {marks}"
     lines = [
         f"Imported {answer['pictures']} new pictures from {answer['source']} ({intake.format}).",
         f"{answer['known']} were in {answer['dataset']} already, {answer['replaced']} got other labels.",
-        f"{len(intake.labelled.pictures)} pictures in all, {answer['good']} of them good; marks: {marks}.",
+        f"{total} pictures in all, {looked_at}.",
         *intake.notes,
     ]
     return "\n".join(lines)

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets.formats import cvat, folders, safe_xml, voc
+from datasets.formats import cvat, folders, safe_xml, voc, yolo
 from datasets.formats.place import Place, read_json
 from datasets.formats.table import FORMATS, format_named
-from datasets.hostile import PICTURE_SUFFIXES
+from datasets.hostile import PICTURE_SUFFIXES, picture_files
 
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".yaml": "yolo", ".yml": "yolo"}
 
@@ -51,6 +51,8 @@ def _of_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
+    if path.name == yolo.CLASSES_FILE:
+        return "yolo"
     if suffix == ".json":
         return _of_json(path) or _unknown(
             path, "neither COCO (images, annotations, categories) nor Label Studio tasks"
@@ -90,15 +92,17 @@ def _candidates(home: Path) -> Iterator[tuple[str, Path]]:
         yield "voc", home
     for path in files:
         suffix = path.suffix.lower()
-        if suffix in _BY_SUFFIX and path not in loose:
+        if suffix in _BY_SUFFIX:
             yield _BY_SUFFIX[suffix], path
+        elif path.name == yolo.CLASSES_FILE and (home / "labels").is_dir() and not any(home.glob("*.y*ml")):
+            yield "yolo", path
         elif suffix == ".json" and (kind := _of_json(path)):
             yield kind, path
 
 
 def _has_class_folders(home: Path) -> bool:
     inner = [p for p in home.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "images"]
-    return any(f.suffix.lower() in PICTURE_SUFFIXES for p in inner for f in p.rglob("*"))
+    return any(picture_files(p) for p in inner)
 
 
 def label_file_of(path: Path, name: str) -> Path:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from datasets.formats.out import put_picture
 from datasets.formats.place import Place, checked_box, checked_name, mask_bounds, text_of
-from datasets.hostile import PICTURE_SUFFIXES, PictureCheck
+from datasets.hostile import PictureCheck, picture_files
 from datasets.labels import GOOD_CLASSES, Label, LabelledSet, Picture, Rle
 from inspection.types import StationFault
 
@@ -37,7 +37,7 @@ def read(path: Path, pictures: PictureCheck) -> LabelledSet:
     found = [
         _picture(file, folder, pictures, masks_used)
         for folder in _class_folders(path)
-        for file in _files(folder.path)
+        for file in picture_files(folder.path)
     ]
     if not found:
         raise place.fault("no folders of pictures; it needs train/good, test/<defect>, or one folder a class")
@@ -51,10 +51,6 @@ class _ClassFolder:
     root: Path
     path: Path
     image_class: str
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file())
 
 
 def _class_folders(path: Path) -> Iterator[_ClassFolder]:
@@ -106,7 +102,7 @@ def _label(file: Path, mask: Rle, image_class: str) -> Label:
 
 
 def _no_mask_left(path: Path, used: set[Path]) -> None:
-    for file in _files(path / TRUTH):
+    for file in picture_files(path / TRUTH):
         if file not in used:
             raise Place(file).fault("a mask without a picture; add the picture or remove the mask")
 

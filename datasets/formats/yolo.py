@@ -28,23 +28,24 @@ from datasets.formats.place import (
     read_text,
     text_of,
 )
-from datasets.hostile import PICTURE_SUFFIXES, PictureCheck
+from datasets.hostile import PictureCheck, picture_files
 from datasets.labels import Label, LabelledSet, Picture, Polygon
 from inspection.types import Box
 
 DATA_FILE = "data.yaml"
+CLASSES_FILE = "classes.txt"  # older tools, Label Studio among them: a class a line, pictures in images/
 _MAX_YAML_BYTES = 1 << 20
 
 
 def read(path: Path, pictures: PictureCheck) -> LabelledSet:
     """Read data.yaml (or the folder it lies in) and every picture in the folders it names."""
     path = _data_file(path)
-    settings, place = _settings(path), Place(path)
+    settings, place = _settings_of_text(path) if path.suffix == ".txt" else _settings(path), Place(path)
     classes = _classes(place, settings)
     root = path.parent
     seen: dict[str, Picture] = {}
     for folder in _folders(place, settings, root):
-        for file in _picture_files(folder):
+        for file in picture_files(folder):
             name = file.relative_to(root).as_posix().removeprefix("images/")
             if name not in seen:
                 seen[name] = _picture(file, name, root, classes, pictures)
@@ -57,9 +58,16 @@ def _data_file(path: Path) -> Path:
     if path.is_file():
         return path
     found = sorted(p for p in path.glob("*.y*ml") if p.suffix in {".yaml", ".yml"})
+    if not found and (path / CLASSES_FILE).is_file():
+        return path / CLASSES_FILE
     if len(found) != 1:
         raise Place(path).fault(f"{len(found)} YAML files in it; a YOLO set has one, {DATA_FILE}: name it")
     return found[0]
+
+
+def _settings_of_text(path: Path) -> dict[str, Any]:
+    names = [line.strip() for line in read_text(path).splitlines()]
+    return {"train": "images", "names": [name for name in names if name]}
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -118,10 +126,6 @@ def _folders(place: Place, settings: dict[str, Any], root: Path) -> Iterator[Pat
             yield folder
     if not named:
         raise place.fault("names no folder of pictures; it needs train or val")
-
-
-def _picture_files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file())
 
 
 def _label_path(relative: PurePosixPath) -> PurePosixPath:
