@@ -17,6 +17,7 @@ from datasets.formats.place import (
     checked_name,
     checked_polygon,
     checked_runs,
+    facts_of,
     find_picture,
     listing,
     mapping,
@@ -177,7 +178,7 @@ def _picture(place: Place, entry: dict[str, Any], size: tuple[int, int], labels:
         lot=word("lot") if entry.get("lot") is not None else word("group"),
         sequence=word("sequence"),
         template=None if template is None else locate(at, checked_name(at, template)),
-        facts={k: str(v) for k, v in entry.items() if k not in KNOWN and isinstance(v, (str, int, float))},
+        facts=facts_of(place, {key: value for key, value in entry.items() if key not in KNOWN}),
     )
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +20,9 @@ from inspection.types import Box, StationFault
 
 MAX_LABEL_BYTES = 256 << 20
 MAX_CORNERS = 100_000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MAX_TEXT, MAX_NAME, MAX_FACT = 200, 450, 2000  # what a dataset home has room for, a prefix left over
+_MAX_PART_BYTES = 255  # of a path, on every file system that matters
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,14 @@ def listing(place: Place, value: Any) -> list[Any]:
     return value
 
 
-def text_of(place: Place, value: Any) -> str:
-    """Text that is not empty and holds no control characters."""
+def text_of(place: Place, value: Any, longest: int = MAX_TEXT) -> str:
+    """Text that is not empty, not too long, and holds no control characters and no halves of characters."""
     if not isinstance(value, str) or not value.strip():
         raise place.fault("empty where a text is needed")
+    if len(value) > longest:
+        raise place.fault(f"{len(value)} characters, at most {longest} are taken: {value[:40]!r}")
     if _CONTROL.search(value):
-        raise place.fault(f"control characters in {value[:60]!r}")
+        raise place.fault(f"control or broken characters in {value[:60]!r}")
     return value
 
 
@@ -183,13 +187,22 @@ def checked_runs(place: Place, counts: Iterable[Any], width_px: int, height_px: 
 
 def checked_name(place: Place, value: Any) -> str:
     """A picture's name: a relative POSIX path that stays below its folder."""
-    text = text_of(place, value).replace("\\", "/")
+    text = text_of(place, value, MAX_NAME).replace("\\", "/")
     path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0][1:2]:
-        raise place.fault(
-            f"picture {text!r} lies outside the set's folder; use a name relative to the label file"
-        )
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0][1:2]:
+        raise place.fault(f"{text!r} lies outside the set's folder; use a name relative to the label file")
+    if any(len(part.encode()) > _MAX_PART_BYTES for part in path.parts):
+        raise place.fault(f"{text[:40]!r} is too long a name")
     return str(path)
+
+
+def facts_of(place: Place, entry: Mapping[str, Any]) -> dict[str, str]:
+    """What else an entry says in one word, as texts."""
+    return {
+        text_of(place, key): text_of(place.field(key), str(value), MAX_FACT)
+        for key, value in entry.items()
+        if isinstance(value, (str, int, float)) and str(value).strip()
+    }
 
 
 def find_picture(place: Place, name: str, roots: Sequence[Path]) -> Path:

@@ -20,10 +20,13 @@ import yaml
 
 from datasets.formats.out import put_picture, put_text
 from datasets.formats.place import (
+    MAX_NAME,
     Place,
     bounds,
     checked_box,
+    checked_name,
     checked_polygon,
+    listing,
     number,
     read_text,
     text_of,
@@ -108,20 +111,13 @@ def _folders(place: Place, settings: dict[str, Any], root: Path) -> Iterator[Pat
     """Folders of pictures, below the set's own; `path` of another machine is passed over."""
     named = 0
     for side in ("train", "val", "valid", "test"):
-        entries = settings.get(side)
-        for entry in [entries] if isinstance(entries, str) else entries or []:
-            at = place.field(side)
-            relative = PurePosixPath(text_of(at, entry))
-            parts = (
-                relative.parts[1:] if relative.parts[:1] == ("..",) else relative.parts
-            )  # Roboflow's ../train
-            if relative.is_absolute() or ".." in parts:
-                raise at.fault(
-                    f"{entry!r} lies outside the set's folder; use a folder below {place.file.name}'s own"
-                )
-            folder = root.joinpath(*parts)
+        at, entries = place.field(side), settings.get(side)
+        for entry in [entries] if isinstance(entries, str) else listing(at, entries or []):
+            below = text_of(at, entry, MAX_NAME).removeprefix("../")  # as Roboflow writes it
+            name = checked_name(at, below) if below not in {"", ".", "./"} else "."
+            folder = root / name
             if not folder.is_dir():
-                raise at.fault(f"no folder {'/'.join(parts)!r} beside {place.file.name}")
+                raise at.fault(f"no folder {name!r} beside {place.file.name}")
             named += 1
             yield folder
     if not named:

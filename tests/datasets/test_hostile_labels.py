@@ -70,14 +70,34 @@ def test_a_coco_file_that_breaks_off_or_is_too_deep_is_named(source: Path, refus
     assert "set.json, line 2: not UTF-8" in refused(path)
 
 
-@pytest.mark.parametrize("name", ["../first/good/one.png", "/etc/hostname.png", "C:/x.png", "a\\..\\..\\x.png"])
+@pytest.mark.parametrize("name", ["../first/good/one.png", "/etc/hostname.png", "C:/x.png", "a\\..\\..\\x.png", "."])
 def test_a_picture_outside_the_set_is_not_read(source: Path, refused: Callable[..., str], name: str) -> None:
     path = coco(source)
     document = json.loads(path.read_text())
     document["images"][0]["file_name"] = name
     path.write_text(json.dumps(document))
-    assert "images[0].file_name: picture" in (said := refused(path))
+    assert "images[0].file_name: " in (said := refused(path))
     assert "lies outside the set's folder" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("lot", "x" * 201, "images[0].lot: 201 characters, at most 200"),
+        ("part", "half \ud800", "images[0].part: control or broken characters"),
+        ("shift", "half \ud800", "images[0].shift: control or broken characters"),
+        ("sequence", ["a"], "images[0].sequence: list where a text is needed"),
+        ("file_name", "x" * 300 + ".png", "images[0].file_name: "),
+    ],
+)
+def test_texts_that_no_dataset_has_room_for_are_named(
+    source: Path, refused: Callable[..., str], key: str, value: Any, says: str
+) -> None:
+    path = coco(source)
+    document = json.loads(path.read_text())
+    document["images"][0][key] = value
+    path.write_text(json.dumps(document))
+    assert says in refused(path)
 
 
 def test_a_size_that_is_not_the_pictures_own_is_refused(source: Path, refused: Callable[..., str]) -> None:
@@ -105,7 +125,8 @@ def test_rows_of_yolo_are_named_by_line(source: Path, refused: Callable[..., str
     rows.write_text("")
     for text, says in (
         ("train: images\nnames: &a [x]\nval: *a\n", "data.yaml, line 3: an alias"),
-        ("train: ../../first\nnames: [x]\n", "data.yaml, train: '../../first' lies outside"),
+        ("train: ../../first\nnames: [x]\n", "data.yaml, train: '../first' lies outside"),
+        ("train: 5\nnames: [x]\n", "data.yaml, train: int where a list is needed"),
         ("train: images\nnames: {1: x}\n", "data.yaml, names: numbers must run from 0"),
         ("train: [\n", "data.yaml, line 2: not YAML"),
         ("train: !!python/object/apply:os.system [id]\n", "data.yaml, line 1: not YAML"),
@@ -235,7 +256,7 @@ def test_label_studio_tasks_are_named_by_field(
         ("file,class\ngone.png,a\n", "labels.csv, line 2.file: picture 'gone.png' is not in"),
         (
             "file,class\n../first/good/one.png,a\n",
-            "labels.csv, line 2.file: picture '../first/good/one.png' lies outside",
+            "labels.csv, line 2.file: '../first/good/one.png' lies outside",
         ),
         ('file,class\np.png,"a\n', "labels.csv, line 2: not CSV"),
         ("file,class\np.png,OK\n", "which may mean good: add --good 'OK'"),
