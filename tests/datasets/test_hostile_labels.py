@@ -70,7 +70,9 @@ def test_a_coco_file_that_breaks_off_or_is_too_deep_is_named(source: Path, refus
     assert "set.json, line 2: not UTF-8" in refused(path)
 
 
-@pytest.mark.parametrize("name", ["../first/good/one.png", "/etc/hostname.png", "C:/x.png", "a\\..\\..\\x.png", "."])
+@pytest.mark.parametrize(
+    "name", ["../first/good/one.png", "/etc/hostname.png", "C:/x.png", "a\\..\\..\\x.png", "."]
+)
 def test_a_picture_outside_the_set_is_not_read(source: Path, refused: Callable[..., str], name: str) -> None:
     path = coco(source)
     document = json.loads(path.read_text())
