@@ -26,7 +26,7 @@ BASIS_PARTS = 40
 PLANTED = 40
 POSE_SHARE = 0.3
 """Least share of the features' variance that the position alone explains, for a pose to count as fixed."""
-WORTH, TEACHABLE = 0.02, 0.80
+WORTH, TEACHABLE = 0.02, 0.70
 METHODS = ("auto", "bank", "both")
 
 

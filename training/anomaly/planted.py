@@ -10,8 +10,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-EXTENT = (0.03, 0.08)  # of the picture's shorter side
-STRENGTH_GREY = (14.0, 40.0)
+EXTENT = (0.04, 0.09)  # of the picture's shorter side
+STRENGTH_GREY = (20.0, 50.0)
 
 
 def plant(pixels: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
