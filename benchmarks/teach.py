@@ -2,7 +2,7 @@
 """What good-only teaching reaches on real parts, how long it takes, what it costs beside the backbone alone.
 
     GATESIGHT_DATA=DIR python -m benchmarks.teach [--set screw|tile|pitting ...] [--backbone ONNX]
-        [--seeds 0 1 2] [--part test|val] [--json FILE]
+        [--seeds 0 1 2] [--part test|val] [--speed] [--json FILE]
 
 The screw is taught on 100 of its 288 training pictures, drawn by the seed; good parts are the 25 of the test,
 the 32 of val and the training pictures that were not taught; the seed draws again for each run. The tile and
@@ -25,14 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 
 from datasets.coco import read_coco
 from datasets.labels import Picture
 from inspection.detectors.base import EngineFault
-from inspection.detectors.openvino import compile_for_cpu
-from training.anomaly.teaching import Wishes, teach
+from training.anomaly.backbone import load_backbone
+from training.anomaly.features import start_graph
+from training.anomaly.teaching import OWN_BACKBONE, Wishes, teach
 from training.areas import PixelTally, auroc
-from training.engine import Asked, unsigned_bundle
+from training.engine import Asked
 from training.pictures import read_picture
 from training.pixel_level import maps_in_source
 from training.trivial import best_trivial, statistics_of
@@ -40,7 +42,7 @@ from weights.bundle import load_bundle
 
 FOLDERS = {"screw": "mvtec_screw_256", "tile": "magnetic_tile", "pitting": "bsdata_pitting"}
 TAUGHT = 100  # screws
-ROUNDS = 30
+ROUNDS = 60
 
 
 def _sets(name: str, part: str, seed: int) -> tuple[list[Picture], list[Picture]]:
@@ -114,22 +116,63 @@ def _judged(bundle: Path, keys: Path, pictures: Sequence[Picture]) -> dict[str, 
     }
 
 
-def _median_ms(bundle_model: bytes, card: Any, size: tuple[int, int]) -> float:
-    """Median of the station's compiled model on one thread."""
-    bundle = unsigned_bundle(bundle_model, card, Path("bench"))
-    request = compile_for_cpu(bundle, threads=1, planar=False, requests=1).create_infer_request()
-    picture = np.random.default_rng(0).integers(0, 255, (1, size[1], size[0], 3), np.uint8)
-    times = []
-    for _ in range(ROUNDS + 3):
-        started = time.perf_counter()
-        request.infer({0: picture})
-        times.append(time.perf_counter() - started)
-    return 1000 * float(np.median(times[3:]))
+def _compiled(model: bytes, shape: Sequence[int]) -> Any:
+    """An inference request on one thread, as the station computes (float32), its input filled."""
+    core = ov.Core()
+    network = core.read_model(model)
+    network.reshape(list(shape))
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(network, "CPU", settings).create_infer_request()
+    request.set_input_tensor(ov.Tensor(np.random.default_rng(0).random(shape, np.float32)))
+    return request
+
+
+def speed(given: argparse.Namespace) -> dict[str, Any]:
+    """The taught graph at 416 x 416 beside the backbone alone, whole and cut, turn by turn in one run."""
+    path = given.backbone or OWN_BACKBONE
+    train, _ = _sets("screw", "val", 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source = _as_coco(train[:40], folder / "good.json")
+        wishes = Wishes(good=source, out=folder / "t", backbone=path, key_dir=folder / "k", align=False)
+        teach(replace(wishes, threads=given.threads, method=given.method, least_separation=0.0))
+        bundle = load_bundle(folder / "t" / "bundle", [folder / "k"])
+    size = (1, 3, bundle.card.input.height_px, bundle.card.input.width_px)
+    cut = load_backbone(path, scale=1.0)
+    writing = start_graph(cut)
+    maps = [
+        (name, (1, channels, size[2] // stride, size[3] // stride))
+        for name, stride, channels in zip(cut.tensors, cut.strides, cut.channels, strict=True)
+    ]
+    body = writing.model([("images", size)], maps).SerializeToString()
+    timed = {
+        "taught": _compiled(bundle.model, size),
+        "backbone, whole": _compiled(path.read_bytes(), size),
+        "backbone, cut": _compiled(body, size),
+    }
+    times: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(ROUNDS):
+        for name, request in timed.items():
+            started = time.perf_counter()
+            request.infer()
+            times[name].append(1000 * (time.perf_counter() - started))
+    result: dict[str, Any] = {"input": list(size), "rounds": ROUNDS, "pose": bundle.card.training["pose"]}
+    for name, values in times.items():
+        low = np.quantile(values, 0.1)
+        result[name] = {"p10_ms": round(float(low), 2), "median_ms": round(float(np.median(values)), 2)}
+    for name in ("backbone, whole", "backbone, cut"):
+        result[f"ratio to {name}"] = {
+            key: round(result["taught"][key] / result[name][key], 3) for key in ("p10_ms", "median_ms")
+        }
+    return result
 
 
 def run(name: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Teach and judge one set with one seed."""
     train, judged = _sets(name, given.part, seed)
+    if given.most is not None and len(train) > given.most:
+        drawn = np.random.default_rng(seed).permutation(len(train))[: given.most]
+        train = [train[i] for i in np.sort(drawn)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         source = _as_coco(train, folder / "good.json")
@@ -160,15 +203,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--backbone", type=Path, help="ONNX; default: the one that ships")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--part", choices=["test", "val"], default="test")
+    parser.add_argument("--most", type=int, help="teach on so many of them, drawn by the seed")
     parser.add_argument("--method", default="auto")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--speed", action="store_true", help="only the ratio to the backbone alone")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
     if "GATESIGHT_DATA" not in os.environ:
         sys.stderr.write("benchmarks.teach: set GATESIGHT_DATA to the folder of the data sets\n")
         return 3
     rows = []
-    for name in given.set:
+    if given.speed:
+        rows.append(speed(given))
+        print(json.dumps(rows[0]), flush=True)
+    for name in () if given.speed else given.set:
         for seed in given.seeds:
             row = run(name, given, seed)
             rows.append(row)

@@ -58,6 +58,11 @@ def test_running_sums_are_those_of_all_parts_at_once_and_scores_follow():
     sums = PoseSums.empty(6, 3)
     for part in parts:
         sums.add(part)
+    first = PoseSums.empty(6, 3)
+    first.add(parts[0])
+    rest = sums.without(first)
+    assert rest.parts == 24
+    assert rest.solved()[0] == pytest.approx(parts[1:].mean(axis=0), abs=1e-5)
     mean, whitening = sums.solved()
     assert mean == pytest.approx(parts.mean(axis=0), abs=1e-5)
     own = np.stack([np.cov(parts[:, p].T, bias=True) for p in range(6)])

@@ -26,7 +26,7 @@ BASIS_PARTS = 40
 PLANTED = 40
 POSE_SHARE = 0.3
 """Least share of the features' variance that the position alone explains, for a pose to count as fixed."""
-WORTH, TEACHABLE = 0.02, 0.70
+WORTH, TEACHABLE = 0.05, 0.65
 METHODS = ("auto", "bank", "both")
 
 
@@ -102,10 +102,15 @@ class Teaching:
         planted: list[tuple[int, Held]] = []
         rng = np.random.default_rng([self._seed, 1])
         chosen = set(rng.permutation(len(self.turned))[:PLANTED].tolist())
+        everything = range(len(self.turned))
+        sums = self.sums_of(everything) if fixed else None
         for fold in sorted(set(self._folds)):
             rest = [i for i, f in enumerate(self._folds) if f != fold]
             bank = self.coreset_of(rest)
-            pose = Pose.of(self.sums_of(rest)) if fixed else None
+            pose = None
+            if sums is not None:
+                mine = self.sums_of([i for i, f in enumerate(self._folds) if f == fold])
+                pose = Pose.of(sums.without(mine))
             for index in (i for i, f in enumerate(self._folds) if f == fold):
                 held[index] = self._held(self.turned[index], bank, pose)
                 if index in chosen:
@@ -132,11 +137,10 @@ class Teaching:
             )
         scores = [_score(item, inside, units, both) for item, inside in zip(complete, insides, strict=True)]
         limit = choose_limit(scores, overkill)
-        everything = range(len(self.turned))
         taught = Taught(
             basis=self.basis,
             bank=self.coreset_of(everything),
-            pose=Pose.of(self.sums_of(everything)) if both else None,
+            pose=Pose.of(sums) if both and sums is not None else None,
             bank_unit=units[0],
             pose_unit=units[1],
             limit=limit.value,

@@ -38,6 +38,12 @@ class PoseSums:
         """Sums of their own."""
         return PoseSums(parts=self.parts, first=self.first.copy(), second=self.second.copy())
 
+    def without(self, some: PoseSums) -> PoseSums:
+        """The sums of the parts that are not among `some`."""
+        return PoseSums(
+            parts=self.parts - some.parts, first=self.first - some.first, second=self.second - some.second
+        )
+
     def add(self, features: np.ndarray, weight: float = 1.0) -> None:
         """Take in one part's features (p, d)."""
         wide = features.astype(np.float64)

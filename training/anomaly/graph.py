@@ -12,6 +12,7 @@ from training.anomaly.taught import SHARPNESS, SMOOTHINGS, Pose, Taught
 from training.anomaly.writing import Writing
 
 OUTPUT_NAME = "output0"
+_ENTRIES_AT_ONCE = 250
 _ROUGH = 1e-12  # under the root: rounding may leave a distance of nothing a hair below it
 
 
@@ -60,13 +61,19 @@ def _turned(writing: Writing, backbone: Backbone, taught: Taught, frame: Frame) 
 
 
 def _bank(writing: Writing, turned: str, bank: np.ndarray) -> str:
-    """Distance to the nearest entry: |z|^2 + min(|b|^2 - 2 z.b), the products as one 1 x 1 convolution."""
+    """Distance to the nearest entry: |z|^2 + min(|b|^2 - 2 z.b), the products as 1 x 1 convolutions.
+
+    A few hundred entries at a time: their products stay in the cache until the least is taken (58 ms at once,
+    29 ms so).
+    """
     axis = writing.constant(np.array([1], np.int64))
-    entries = writing.constant((-2 * bank)[:, :, None, None].astype(np.float32))
-    lengths = writing.constant(np.einsum("ij,ij->i", bank, bank).astype(np.float32))
-    nearest = writing.node(
-        "ReduceMin", [writing.node("Conv", [turned, entries, lengths], kernel_shape=[1, 1]), axis], keepdims=1
-    )
+    least = []
+    for part in np.array_split(bank, -(-len(bank) // _ENTRIES_AT_ONCE)):
+        entries = writing.constant((-2 * part)[:, :, None, None].astype(np.float32))
+        lengths = writing.constant(np.einsum("ij,ij->i", part, part).astype(np.float32))
+        products = writing.node("Conv", [turned, entries, lengths], kernel_shape=[1, 1])
+        least.append(writing.node("ReduceMin", [products, axis], keepdims=1))
+    nearest = least[0] if len(least) == 1 else writing.node("Min", least)
     own = writing.node("ReduceSum", [writing.node("Mul", [turned, turned]), axis], keepdims=1)
     gap = writing.node("Max", [writing.node("Add", [nearest, own]), _number(writing, _ROUGH)])
     return writing.node("Sqrt", [gap])

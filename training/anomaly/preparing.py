@@ -5,7 +5,8 @@
 2. Alignment: where one long part (`LEAST_RATIO` times as long as wide, its two ends told apart) stands before
    an even background in all but `STRAY` of the pictures, wholly inside and of like size, and lies there in
    directions that vary: it is laid down, its background painted over.
-3. Canvas: otherwise, where pictures are of many sizes, they keep their scale on one as large as the largest.
+3. Canvas: otherwise, where pictures are of many shapes (width by height), they keep their scale on one as
+   large as the largest. Of one shape and many sizes, they are one view at several resolutions, and are scaled.
 4. Size: the network sees the picture at its own scale where that fits `MOST_PX2`; smaller ones are enlarged,
    at most twice, up to `WANTED_PX2`; larger ones are shrunk to `MOST_PX2`.
 """
@@ -33,7 +34,7 @@ TURNED_RAD = 0.05  # directions that differ by less are one
 MARGIN, GROW = 0.03, 0.08  # of the part's length; of its width
 MOST_PX2, WANTED_PX2, MOST_ENLARGED = 2 * 416 * 416, 416 * 416, 2.0
 MULTIPLE_PX = 32
-ALIKE_SIZES = 0.02
+ALIKE_SHAPES = 0.1
 LOOKED_AT = 60
 
 
@@ -69,12 +70,13 @@ def choose_preparation(pictures: Sequence[Picture], *, gain: bool = True, align:
         return Preparation(steps=tuple(steps), width_px=laid.width_px, height_px=laid.height_px, why=why)
     widths = np.array([picture.width_px for picture in pictures])
     heights = np.array([picture.height_px for picture in pictures])
-    width_px, height_px = int(widths.max()), int(heights.max())
-    if np.ptp(widths) > ALIKE_SIZES * np.median(widths) or np.ptp(heights) > ALIKE_SIZES * np.median(heights):
-        width_px, height_px = _multiple(width_px), _multiple(height_px)
+    width_px, height_px = int(np.median(widths)), int(np.median(heights))
+    shapes = widths / heights
+    if np.ptp(shapes) > ALIKE_SHAPES * np.median(shapes):
+        width_px, height_px = _multiple(widths.max()), _multiple(heights.max())
         steps.append(Canvas(width_px=width_px, height_px=height_px))
         why["canvas"] = (
-            f"sizes vary ({widths.min()}..{widths.max()} x {heights.min()}..{heights.max()} px):"
+            f"shapes vary ({widths.min()}..{widths.max()} x {heights.min()}..{heights.max()} px):"
             " pictures keep their scale"
         )
     scale = scale_for(width_px, height_px)

@@ -3,7 +3,7 @@
 
 The distance of a cell is its distance to the bank over `bank_unit`, plus, where the part lies in a fixed pose,
 its deviation from that position's Gaussian over `pose_unit`; a unit is what a typical good part reaches, so the
-two weigh alike. Distances are averaged over 3 x 3 cells, three times. The score of a cell is
+two weigh alike. Distances are averaged over 3 x 3 cells, four times. The score of a cell is
 d^4 / (d^4 + limit^4): 0.5 at the limit, strictly rising, never clamped (clamping flips verdicts); the fourth
 power keeps what is far below the limit near 0, where plain d / (d + limit) stays at a third.
 """
@@ -19,9 +19,9 @@ from training.anomaly.bank import distances
 from training.anomaly.features import smoothed
 from training.anomaly.gaussian import COMPONENTS, PoseSums, pose_distances
 
-AXES = 96
+AXES = 64
 SHARPNESS = 4
-SMOOTHINGS = 3
+SMOOTHINGS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
