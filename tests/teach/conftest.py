@@ -35,7 +35,12 @@ def small_backbone(seed: int = 3, *, neck: bool = True) -> onnx.ModelProto:
     if neck:
         scales = writing.constant(np.array([1, 1, 2, 2], np.float32))
         raised = writing.node("Resize", [levels[32], "", scales], mode="nearest")
-        outputs = [(writing.node("Add", [raised, levels[16]]), (1, 32, 16, 16))]
+        joined = writing.node("Add", [raised, levels[16]])
+        kernel = writing.constant(rng.standard_normal((32, 32, 3, 3)).astype(np.float32))
+        lowered = writing.node(  # a detector's neck goes down again
+            "Conv", [joined, kernel], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
+        )
+        outputs = [(lowered, (1, 32, 8, 8))]
     return writing.model([("picture", (1, 3, 256, 256))], outputs)
 
 

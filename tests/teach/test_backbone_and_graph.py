@@ -23,7 +23,7 @@ from training.anomaly.taught import Basis, Pose, Taught
 from training.anomaly.threshold import Limit
 from weights.card import Card, parse_card
 
-FRAME = Frame(width_px=96, height_px=64, stride=8)
+FRAME = Frame(width_px=96, height_px=64, stride=8, average=True, smoothings=3)
 WHOLE = (slice(0, FRAME.lines), slice(0, FRAME.columns))
 
 
@@ -54,6 +54,7 @@ def _taught(looking: Looking, pictures: list[Shown], *, pose: bool) -> tuple[Tau
         limit=0.6,
         lines=FRAME.lines,
         columns=FRAME.columns,
+        smoothings=FRAME.smoothings,
     ), turned
 
 

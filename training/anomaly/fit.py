@@ -23,10 +23,10 @@ from training.anomaly.taught import Basis, Pose, Taught, bank_map, pose_map
 from training.anomaly.threshold import Limit, auroc, choose_limit
 
 BASIS_PARTS = 40
-PLANTED = 40
+PLANTED = 80
 POSE_SHARE = 0.3
 """Least share of the features' variance that the position alone explains, for a pose to count as fixed."""
-WORTH, TEACHABLE = 0.05, 0.65
+WORTH, TEACHABLE = 0.03, 0.60
 METHODS = ("auto", "bank", "both")
 
 
@@ -60,6 +60,7 @@ class Teaching:
         self._looking, self._shown, self._folds = looking, shown, folds
         self._seed, self._bank = seed, bank
         self._size = (looking.frame.lines, looking.frame.columns)
+        self._passes = looking.frame.smoothings
         rng = np.random.default_rng(seed)
         some = np.sort(rng.permutation(len(shown))[:BASIS_PARTS])
         self.basis = Basis.of([looking.features(shown[i].pixels) for i in some])
@@ -146,6 +147,7 @@ class Teaching:
             limit=limit.value,
             lines=self._size[0],
             columns=self._size[1],
+            smoothings=self._passes,
         )
         return Outcome(
             taught=taught,
@@ -159,8 +161,8 @@ class Teaching:
 
     def _held(self, turned: np.ndarray, bank: np.ndarray, pose: Pose | None) -> Held:
         return Held(
-            bank=bank_map(turned, bank, self._size),
-            pose=pose_map(turned, pose, self._size) if pose is not None else None,
+            bank=bank_map(turned, bank, self._size, self._passes),
+            pose=pose_map(turned, pose, self._size, self._passes) if pose is not None else None,
         )
 
 

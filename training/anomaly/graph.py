@@ -8,7 +8,7 @@ import numpy as np
 from training.anomaly.backbone import Backbone
 from training.anomaly.features import INPUT_NAME, Frame, averaged, on_grid, start_graph
 from training.anomaly.gaussian import COMPONENTS
-from training.anomaly.taught import SHARPNESS, SMOOTHINGS, Pose, Taught
+from training.anomaly.taught import SHARPNESS, Pose, Taught
 from training.anomaly.writing import Writing
 
 OUTPUT_NAME = "output0"
@@ -26,7 +26,7 @@ def detector_model(backbone: Backbone, taught: Taught, frame: Frame) -> bytes:
         total = writing.node(
             "Add", [total, writing.node("Mul", [away, _number(writing, 1 / taught.pose_unit)])]
         )
-    for _ in range(SMOOTHINGS):
+    for _ in range(taught.smoothings):
         total = averaged(writing, total)
     ratio = writing.node("Mul", [total, _number(writing, 1 / taught.limit)])
     for _ in range(SHARPNESS.bit_length() - 1):

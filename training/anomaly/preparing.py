@@ -45,11 +45,19 @@ class Preparation:
     steps: tuple[Step, ...]
     width_px: int
     height_px: int
+    average: bool
+    smoothings: int
     why: dict[str, Any]
 
     def frame(self, stride: int) -> Frame:
         """The input with a grid of `stride`."""
-        return Frame(width_px=self.width_px, height_px=self.height_px, stride=stride)
+        return Frame(
+            width_px=self.width_px,
+            height_px=self.height_px,
+            stride=stride,
+            average=self.average,
+            smoothings=self.smoothings,
+        )
 
 
 def choose_preparation(pictures: Sequence[Picture], *, gain: bool = True, align: bool = True) -> Preparation:
@@ -67,7 +75,14 @@ def choose_preparation(pictures: Sequence[Picture], *, gain: bool = True, align:
     if laid is not None:
         steps.append(laid)
         why["align"] = f"one part {laid.length_px:.0f} x {laid.across_px:.0f} px in changing directions"
-        return Preparation(steps=tuple(steps), width_px=laid.width_px, height_px=laid.height_px, why=why)
+        return Preparation(
+            steps=tuple(steps),
+            width_px=laid.width_px,
+            height_px=laid.height_px,
+            average=False,
+            smoothings=_smoothings(laid.width_px / laid.length_px),
+            why=why,
+        )
     widths = np.array([picture.width_px for picture in pictures])
     heights = np.array([picture.height_px for picture in pictures])
     width_px, height_px = int(np.median(widths)), int(np.median(heights))
@@ -85,6 +100,8 @@ def choose_preparation(pictures: Sequence[Picture], *, gain: bool = True, align:
         steps=tuple(steps),
         width_px=_multiple(width_px * scale),
         height_px=_multiple(height_px * scale),
+        average="canvas" in why,
+        smoothings=_smoothings(scale),
         why=why,
     )
 
@@ -94,6 +111,11 @@ def scale_for(width_px: float, height_px: float) -> float:
     area = width_px * height_px
     wanted, most = math.sqrt(WANTED_PX2 / area), math.sqrt(MOST_PX2 / area)
     return min(MOST_ENLARGED, max(wanted, min(1.0, most)))
+
+
+def _smoothings(scale: float) -> int:
+    """Twice, and more where the picture is enlarged: its noise is enlarged with it."""
+    return max(2, round(2 * scale))
 
 
 def _multiple(value_px: float) -> int:

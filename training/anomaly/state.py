@@ -44,7 +44,7 @@ def save_state(folder: Path, state: State) -> None:
         "axes": taught.basis.axes,
         "bank": taught.bank,
         "numbers": np.array([taught.bank_unit, taught.pose_unit, taught.limit], np.float64),
-        "size": np.array([taught.lines, taught.columns], np.int64),
+        "size": np.array([taught.lines, taught.columns, taught.smoothings], np.int64),
         "scores": np.array(state.scores, np.float64),
     }
     if taught.pose is not None:
@@ -84,7 +84,7 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
         )
         pose = Pose.of(sums)
     bank_unit, pose_unit, limit = (float(v) for v in arrays["numbers"])
-    lines, columns = (int(v) for v in arrays["size"])
+    lines, columns, smoothings = (int(v) for v in arrays["size"])
     names = [str(name) for name in facts.pop("names")]
     scores = [float(v) for v in arrays["scores"]]
     if len(names) != len(scores):
@@ -99,6 +99,7 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
             limit=limit,
             lines=lines,
             columns=columns,
+            smoothings=smoothings,
         ),
         names=names,
         scores=scores,

@@ -3,7 +3,7 @@
 
 The distance of a cell is its distance to the bank over `bank_unit`, plus, where the part lies in a fixed pose,
 its deviation from that position's Gaussian over `pose_unit`; a unit is what a typical good part reaches, so the
-two weigh alike. Distances are averaged over 3 x 3 cells, four times. The score of a cell is
+two weigh alike. Distances are averaged over 3 x 3 cells, `smoothings` times. The score of a cell is
 d^4 / (d^4 + limit^4): 0.5 at the limit, strictly rising, never clamped (clamping flips verdicts); the fourth
 power keeps what is far below the limit near 0, where plain d / (d + limit) stays at a third.
 """
@@ -21,7 +21,6 @@ from training.anomaly.gaussian import COMPONENTS, PoseSums, pose_distances
 
 AXES = 64
 SHARPNESS = 4
-SMOOTHINGS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,27 +81,29 @@ class Taught:
     limit: float
     lines: int
     columns: int
+    smoothings: int
 
     def distance_map(self, turned: np.ndarray) -> np.ndarray:
         """Distances (lines, columns) of one picture's turned features."""
-        total = bank_map(turned, self.bank, (self.lines, self.columns)) / np.float32(self.bank_unit)
+        size, passes = (self.lines, self.columns), self.smoothings
+        total = bank_map(turned, self.bank, size, passes) / np.float32(self.bank_unit)
         if self.pose is not None:
-            total = total + pose_map(turned, self.pose, (self.lines, self.columns)) / np.float32(self.pose_unit)
+            total = total + pose_map(turned, self.pose, size, passes) / np.float32(self.pose_unit)
         return total
 
 
-def bank_map(turned: np.ndarray, bank: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def bank_map(turned: np.ndarray, bank: np.ndarray, size: tuple[int, int], passes: int) -> np.ndarray:
     """Smoothed distances to the bank."""
-    return _smooth(distances(turned, bank).reshape(size))
+    return _smooth(distances(turned, bank).reshape(size), passes)
 
 
-def pose_map(turned: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
+def pose_map(turned: np.ndarray, pose: Pose, size: tuple[int, int], passes: int) -> np.ndarray:
     """Smoothed deviations from each position's Gaussian."""
-    return _smooth(pose_distances(turned[:, :COMPONENTS], pose.mean, pose.whitening).reshape(size))
+    return _smooth(pose_distances(turned[:, :COMPONENTS], pose.mean, pose.whitening).reshape(size), passes)
 
 
-def _smooth(scores: np.ndarray) -> np.ndarray:
-    for _ in range(SMOOTHINGS):
+def _smooth(scores: np.ndarray, passes: int) -> np.ndarray:
+    for _ in range(passes):
         scores = smoothed(scores)
     return scores
 

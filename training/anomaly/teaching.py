@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
         "bundle_sha256": sha256,
         "name": ready.name,
         "steps": STEPS.dump_python(ready.steps, mode="json"),
-        "frame": [ready.frame.width_px, ready.frame.height_px, ready.frame.stride],
+        "frame": asdict(ready.frame),
         "backbone": ready.backbone.facts(),
         "wanted_overkill": ready.limit.wanted,
         "method": dict(ready.method),
@@ -190,6 +190,8 @@ def _method(
     return {
         "name": "bank and position" if outcome.taught.pose is not None else "bank",
         "preparation": preparation.why,
+        "features_averaged": preparation.average,
+        "smoothings": preparation.smoothings,
         "folds_follow": follow,
         "planted_defects_auroc": outcome.separations,
         "teachable_from": wishes.least_separation,
@@ -209,5 +211,4 @@ def _described(source: Path, pictures: Sequence[Picture]) -> dict[str, Any]:
 
 def frame_of(facts: dict[str, Any]) -> Frame:
     """The frame that `facts_of` wrote down."""
-    width_px, height_px, stride = facts["frame"]
-    return Frame(width_px=width_px, height_px=height_px, stride=stride)
+    return Frame(**facts["frame"])
