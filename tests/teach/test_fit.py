@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Every score is by a model that never saw its part; a network that has learnt nothing is told from one that has."""
+"""Every score is by a model that never saw its part; a network that has learnt nothing is told from others."""
 
 from __future__ import annotations
 
