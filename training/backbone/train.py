@@ -136,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = load_settings(given.recipe)
         named = {"seed": given.seed, "steps": given.steps, "decay_from": given.decay_from}
+        if given.minutes is not None and given.steps is None:
+            named |= {"steps": 0, "decay_from": 0}  # the clock decides, whatever the recipe says
         settings = replace(settings, **{k: v for k, v in named.items() if v is not None})
         device = torch.device(given.device)
         command = ["-m", "training.backbone.train", *(sys.argv[1:] if argv is None else argv)]
