@@ -26,7 +26,7 @@ BASIS_PARTS = 40
 PLANTED = 80
 POSE_SHARE = 0.3
 """Least share of the features' variance that the position alone explains, for a pose to count as fixed."""
-WORTH, TEACHABLE = 0.03, 0.60
+WORTH, TEACHABLE = 0.02, 0.60
 METHODS = ("auto", "bank", "both")
 
 
