@@ -70,6 +70,8 @@ class InspectorCounter(IntEnum):
     IMAGES_SHED = 9
     LINK_DROPPED = 10
     ENGINE_THREADS = 11
+    SHADOW_SENT = 12  # parts copied for the shadow
+    SHADOW_DROPPED = 13  # parts that were not: no time, or no room
 
 
 class GateCounter(IntEnum):
@@ -95,6 +97,16 @@ class GateCounter(IntEnum):
     REFUSED_CONNECTIONS = 17
     MODBUS_PORT = 18
     PASSED_WITHOUT_PASS = 19  # parts that the PLC says it passed and that have no published PASS
+
+
+class ShadowCounter(IntEnum):
+    """Counter cells of the shadow row."""
+
+    WANTS = 0  # 1 while a candidate is loaded
+    JUDGED = 1
+    DISAGREED = 2
+    FAULTS = 3
+    DROPPED = 4  # answers that the recorder had no room for
 
 
 class RecorderCounter(IntEnum):

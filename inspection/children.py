@@ -67,6 +67,7 @@ class ProcessSpec:
     stale_s: float  # once READY: a heartbeat older than this means hung: kill and restart
     start_limit_s: float = 60.0  # loading a model or waiting for a camera may take this long
     extra: tuple[str, ...] = ()
+    needed: bool = True  # False: the station is ready without it, and its refusal stops nothing
 
 
 class StallWatch:

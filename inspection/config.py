@@ -266,9 +266,20 @@ class StationConfig(_Table):
         """The ring of one camera."""
         return self.shm_dir / f"ring-{serial}"
 
+    def shadow_ring_path(self, serial: str) -> Path:
+        """The shadow's ring of one camera: copies only."""
+        return self.shm_dir / f"shadow-{serial}"
+
     def board_rows(self) -> list[str]:
         """Names of all rows on the status board."""
-        return ["supervisor", "gate", "inspector", "recorder", *(f"camera:{c.serial}" for c in self.camera)]
+        return [
+            "supervisor",
+            "gate",
+            "inspector",
+            "recorder",
+            "shadow",
+            *(f"camera:{c.serial}" for c in self.camera),
+        ]
 
 
 def load_config(path: Path) -> StationConfig:

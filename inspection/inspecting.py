@@ -23,7 +23,7 @@ import msgspec
 from cameras.ring import StaleLease
 from inspection.board import InspectorCounter, ProcessState, Row
 from inspection.detectors.base import BatchResult, Detector, EngineFault, View
-from inspection.engines import Engine, Engines
+from inspection.engines import Engine, Engines, other_threads_ns
 from inspection.judging import Batch, Effect, Exposed, Judged, Judging, Release
 from inspection.link import Link
 from inspection.messages import (
@@ -40,6 +40,7 @@ from inspection.messages import (
     UseBundle,
     ViewSeen,
 )
+from inspection.shadow_feed import ShadowFeed
 from inspection.slots import CameraSlots, Keeper
 from inspection.swapping import Swapping
 from inspection.types import Outcome, PartRef, Reason, Verdict
@@ -75,6 +76,7 @@ class Inspector:
         fires: Sequence[Link] = (),
         fire_limit_ns: int = 0,
         swapping: Swapping | None = None,
+        shadow: ShadowFeed | None = None,
         margin_ns: int = 0,
         deadline_ns: int = 0,
     ) -> None:
@@ -90,6 +92,7 @@ class Inspector:
         self._keeper = keeper
         self._recipe_sha256 = recipe_sha256
         self._swapping = swapping
+        self._shadow = shadow
         self._margin_ns = margin_ns
         self._deadline_ns = deadline_ns
         self._epoch = 0
@@ -110,11 +113,11 @@ class Inspector:
 
     def run(self, stop: threading.Event) -> int:
         """Until `stop` is set (0) or the engine is beyond help (EXIT_ENGINE)."""
-        self._busy_from_ns = _other_threads_ns()
+        self._busy_from_ns = other_threads_ns()
         heard = self._heard = {
             link.fileno(): partial(self._drain, link)
             for name, link in self._links.items()
-            if name != "recorder"
+            if name not in {"recorder", "shadow"}
         }
         now_ns = time.monotonic_ns()
         with select.epoll() as poll:  # `selectors` would cost 10 us a picture
@@ -159,6 +162,8 @@ class Inspector:
         if self._swapping is not None:
             self._swapping.close()
         self._engines.close()
+        if self._shadow is not None:
+            self._shadow.close()
         for camera in self._cameras:
             camera.close()
 
@@ -335,6 +340,9 @@ class Inspector:
                     self._gate.send(ExposureDone(ordinal=effect.part.ordinal))
                 case Judged():
                     self._gate.send(self._judged_message(effect))
+                    if self._shadow is not None and self._shadow.wanted:
+                        bundle = self._engines.stamp(effect.part.ordinal)
+                        self._shadow.offer(effect, bundle, busy=self._judging.has_work)
                 case _:
                     assert_never(effect)
 
@@ -374,19 +382,16 @@ class Inspector:
         row.set(InspectorCounter.INFERENCES, counts.inferences)
         row.set(InspectorCounter.SHED, counts.shed)
         row.set(InspectorCounter.ENGINE_FAULTS, counts.engine_faults)
-        row.set(InspectorCounter.ENGINE_BUSY_NS, _other_threads_ns() - self._busy_from_ns)
+        row.set(InspectorCounter.ENGINE_BUSY_NS, other_threads_ns() - self._busy_from_ns)
         row.set(InspectorCounter.UNPAIRED_FRAMES, counts.unpaired_frames)
         row.set(InspectorCounter.JUDGED, counts.judged)
         row.set(InspectorCounter.IMAGES_HANDED, self._keeper.handed)
         row.set(InspectorCounter.IMAGES_SHED, self._keeper.shed)
         row.set(InspectorCounter.LINK_DROPPED, self._undecodable + sum(x.dropped for x in self._links.values()))
+        if self._shadow is not None:
+            self._shadow.show(row)
         row.set(InspectorCounter.ENGINE_THREADS, self._engines.newest.detector.info.threads)
 
 
 def _wake_up() -> None:
     """What an engine's answer asks of the poll: `turn` collects it."""
-
-
-def _other_threads_ns() -> int:
-    """CPU time of all threads but this one: the engine's work, whichever runtime does it."""
-    return time.process_time_ns() - time.thread_time_ns()

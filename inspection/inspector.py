@@ -27,6 +27,7 @@ from inspection.pairing import Pairer
 from inspection.pins import bundle_path, manifest_sha256
 from inspection.recipe import Recipe
 from inspection.scheduler import ServiceTimes
+from inspection.shadow_feed import ShadowFeed
 from inspection.slots import CameraSlots, Keeper
 from inspection.swapping import Swapping
 from inspection.types import PartFault, StationFault
@@ -124,6 +125,19 @@ def check_recipe(config: StationConfig, recipe: Recipe, info: DetectorInfo) -> N
             )
 
 
+def shadow_feed(context: ChildContext, cameras: list[CameraSlots]) -> ShadowFeed | None:
+    """Where copies for the shadow go; None for an inspector that was started without one."""
+    if "shadow" not in context.links:
+        return None
+    config = context.config
+    return ShadowFeed(
+        cameras=cameras,
+        rings=[Ring.attach(config.shadow_ring_path(c.serial)) for c in config.camera],
+        link=context.links["shadow"],
+        shadow=context.board.row("shadow"),
+    )
+
+
 def load_another(config: StationConfig, recipe: Recipe, order: UseBundle) -> Loaded:
     """The bundle of an order, ready to judge; StationFault when it is another, does not fit or does not run."""
     detector = build_detector(config, bundle_path(config, order.bundle_sha256))
@@ -184,6 +198,7 @@ def body(context: ChildContext) -> int:
         fires=[context.links[f"camera{i}"] for i, c in enumerate(config.camera) if c.trigger == "software"],
         fire_limit_ns=fire_limit_ns(config),
         swapping=swapping,
+        shadow=shadow_feed(context, cameras),
         margin_ns=_AFTER_ENGINE_NS,
         deadline_ns=config.line.deadline_ns,
     )

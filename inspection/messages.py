@@ -136,6 +136,33 @@ class BundleTaken(msgspec.Struct, frozen=True, tag="bundle_taken"):
     refusal: str = ""
 
 
+class ShadowPart(msgspec.Struct, frozen=True, tag="shadow_part"):
+    """Inspector -> shadow: a part that was judged; `frames` lie in the shadow's own rings, its to free."""
+
+    epoch: int
+    ordinal: int
+    seq: int
+    verdict: Verdict
+    bundle_sha256: str
+    frames: tuple[FrameRef, ...]
+
+
+class ShadowJudged(msgspec.Struct, frozen=True, tag="shadow_judged"):
+    """Shadow -> recorder: what the candidate says of a part, beside what was said. It decides nothing."""
+
+    epoch: int
+    ordinal: int
+    seq: int
+    bundle_sha256: str
+    outcome: int
+    score: float
+    shadow_sha256: str
+    shadow_outcome: int
+    shadow_score: float
+    rejected_by: tuple[str, ...]
+    utc_ns: int
+
+
 class ImageHandOver(msgspec.Struct, frozen=True, tag="image"):
     """Inspector -> recorder: this slot's lease is now yours; archive or preview it, then free the slot."""
 
@@ -163,6 +190,8 @@ Message = (
     | BundleAgreed
     | UseBundle
     | BundleTaken
+    | ShadowPart
+    | ShadowJudged
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

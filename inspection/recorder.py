@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -25,8 +26,9 @@ from inspection.journal_format import START
 from inspection.journal_reader import Follower
 from inspection.journal_records import JournalCorrupt
 from inspection.journal_retention import read_anchor, removable, retire
-from inspection.messages import ImageHandOver, SlotsLeft
+from inspection.messages import ImageHandOver, ShadowJudged, SlotsLeft
 from inspection.records.database import open_writer
+from inspection.records.disagreements import keep
 from inspection.records.projection import Projection
 from inspection.records.retention import keep_within
 from inspection.storage.images import ImageStore
@@ -36,6 +38,7 @@ _BATCH = 200
 _RETRY_S = 1.0
 _DISK_LOOK_S = 2.0
 _JOURNAL_LOOK_S = 10.0
+_SHADOW_WAITING = 2000
 _DAY_NS = 86_400 * 1_000_000_000
 
 
@@ -52,6 +55,7 @@ class Recorder:
         self._store.sweep_leftovers()
         self._archive = Archive(config, self._rings, self._store)
         self._projection, self._follower = self._open_projection()
+        self._shadowed: deque[ShadowJudged] = deque(maxlen=_SHADOW_WAITING)
         self._retry_at_s = 0.0
         self._disk_at_s = 0.0
         self._journal_at_s = 0.0
@@ -75,8 +79,10 @@ class Recorder:
         """One pass over all there is to do; bounded, so that the heartbeat keeps its pace."""
         self._row.beat()
         self._take_pictures()
+        self._take_shadow()
         self._use_database(self._follow)
         self._use_database(self._register_pictures)
+        self._use_database(self._keep_shadow)
         now_s = time.monotonic()
         if now_s >= self._disk_at_s:
             self._disk_at_s = now_s + _DISK_LOOK_S
@@ -106,6 +112,21 @@ class Recorder:
         self._row.set(RecorderCounter.IMAGES_STORED, self._archive.stored)
         self._row.set(RecorderCounter.IMAGES_SHED, self._archive.shed)
         self._row.set(RecorderCounter.PREVIEWS, self._archive.previews)
+
+    def _take_shadow(self) -> None:
+        """What the shadow says; where it says more than the database takes, the oldest goes."""
+        link = self._context.links.get("shadow")
+        for _ in range(64 if link is not None else 0):
+            message = link.receive() if link is not None else None
+            if message is None:
+                break
+            if isinstance(message, ShadowJudged):
+                self._shadowed.append(message)
+
+    def _keep_shadow(self) -> None:
+        if answers := list(self._shadowed):
+            keep(self._engine, answers)
+            self._shadowed.clear()
 
     def _follow(self) -> None:
         entries = self._follower.poll(_BATCH)

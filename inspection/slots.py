@@ -38,7 +38,7 @@ class CameraSlots:
         self._size = (table.width_px, table.height_px)
         self._view = table.view
         self._strip = table.strip_px
-        self._frame_bytes = bytes_per_frame(self._code, *self._size)
+        self._frame_bytes = self.frame_bytes = bytes_per_frame(self._code, *self._size)
         if self._frame_bytes > ring.slot_bytes:
             raise StationFault(
                 f"Camera {table.serial}: a frame of {self._frame_bytes} bytes does not fit a ring slot of"
@@ -83,6 +83,10 @@ class CameraSlots:
             self._windows[frame.slot] if self._windows else self._crop(self._converted(pixels), self._view)
         )
         return View(camera=self._camera, pixels=picture, x_px=x_px, y_px=y_px, frame=frame)
+
+    def raw(self, frame: FrameRef) -> np.ndarray:
+        """The whole picture as the camera sent it, uint8 (frame_bytes,), a view."""
+        return self.ring.lease(frame.slot, frame.generation)[: self._frame_bytes]
 
     def strip(self, frame: FrameRef) -> bytes:
         """Raw pixels of the configured strip, row by row; empty when there is none or the picture is gone."""

@@ -28,6 +28,7 @@ from inspection.config import StationConfig, load_config
 from inspection.launcher import exit_words, launch, only_station_on, say
 from inspection.link import Link, link_pair
 from inspection.pins import Pins
+from inspection.shadow_feed import SHADOW_SLOTS
 from inspection.succession import Succession
 from inspection.types import StationFault, StationState
 
@@ -58,10 +59,20 @@ class Wiring:
             )
             for c in config.camera
         }
+        self.shadow_rings = {
+            c.serial: Ring.create(
+                config.shadow_ring_path(c.serial),
+                SHADOW_SLOTS,
+                bytes_per_frame(code_of(c.pixel_format), c.width_px, c.height_px),
+            )
+            for c in config.camera
+        }
         self.ends: dict[tuple[str, str], socket.socket] = {}
         self._join("gate", "inspector")
         self._join("inspector", "recorder")
         self._join("supervisor", "inspector")
+        self._join("inspector", "shadow")
+        self._join("shadow", "recorder")
         for c in config.camera:
             self._join(f"camera:{c.serial}", "inspector")
 
@@ -80,12 +91,17 @@ class Wiring:
                 ring.reclaim(SlotOwner.RECORDER)
             elif role == f"camera:{serial}":
                 ring.reclaim(SlotOwner.WORKER)
+        for ring in self.shadow_rings.values():  # there the inspector fills and the shadow reads
+            if role == "inspector":
+                ring.reclaim(SlotOwner.WORKER)
+            elif role == "shadow":
+                ring.reclaim(SlotOwner.INSPECTOR)
 
     def close(self) -> None:
         """Unmap and close everything."""
         for end in self.ends.values():
             end.close()
-        for ring in self.rings.values():
+        for ring in (*self.rings.values(), *self.shadow_rings.values()):
             ring.close()
         self.board.close()
 
@@ -109,7 +125,7 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
         ProcessSpec(
             role="recorder",
             module="inspection.recorder",
-            links={"inspector": fd["recorder", "inspector"]},
+            links={"inspector": fd["recorder", "inspector"], "shadow": fd["recorder", "shadow"]},
             stale_s=20.0,
         ),
         ProcessSpec(
@@ -126,6 +142,7 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
                 "gate": fd["inspector", "gate"],
                 "recorder": fd["inspector", "recorder"],
                 "supervisor": fd["inspector", "supervisor"],
+                "shadow": fd["inspector", "shadow"],
             },
             stale_s=_STALE_S,
         ),
@@ -138,6 +155,14 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
                 extra=("--camera", name.removeprefix("camera")),
             )
             for name, role in cameras.items()
+        ),
+        ProcessSpec(
+            role="shadow",
+            module="inspection.shadow",
+            links={"inspector": fd["shadow", "inspector"], "recorder": fd["shadow", "recorder"]},
+            stale_s=120.0,  # it runs when nobody else wants to: silence says little
+            start_limit_s=600.0,
+            needed=False,
         ),
     ]
 
@@ -222,7 +247,8 @@ class Supervisor:
             return True
         # a full disk takes no log: what stands on the board is the same sentence
         words = child.last_words() or (child.row.text if child.row.state == ProcessState.FAULT else "")
-        if code == EXIT_FAULT and not self._again and role not in self._was_ready:
+        first = child.spec.needed and not self._again and role not in self._was_ready
+        if code == EXIT_FAULT and first:
             say(words or f"{role} cannot start; see {child.log.path}.")
             return False
         said = code == EXIT_FAULT and words
@@ -240,7 +266,7 @@ class Supervisor:
         state = gate.get(GateCounter.STATION_STATE)
         if not self._again and state in (StationState.READY, StationState.CONTINUOUS_EXECUTION):
             # everybody: a recorder that will refuse its database is still starting when the gate is ready
-            self._again = len(self._was_ready) == len(self._children)
+            self._again = self._was_ready >= {c.spec.role for c in self._children if c.spec.needed}
             if self._again:
                 self._on_ready()
         if state != self._last_state and state in set(StationState):

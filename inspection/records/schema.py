@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -120,6 +121,26 @@ images = Table(
     Column("retention", String(16), nullable=False),  # reject | borderline | pass: shed from the right
     Index(None, "epoch", "ordinal"),
     Index(None, "retention", "id"),
+)
+
+# What a candidate in shadow said beside the bundle that judged; not from the journal, so it is not rebuilt.
+shadow = Table(
+    "shadow",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("utc_ns", BigInteger, nullable=False),
+    Column("bundle_sha256", String(64), nullable=False),
+    Column("outcome", String(16), nullable=False),  # of the inspector; the journal has the last word
+    Column("score", Float, nullable=False),  # the highest of its findings
+    Column("shadow_sha256", String(64), nullable=False),
+    Column("shadow_outcome", String(16), nullable=False),
+    Column("shadow_score", Float, nullable=False),
+    Column("rejected_by", Text, nullable=False),
+    Column("agrees", Boolean, nullable=False),
+    Index(None, "shadow_sha256", "agrees", "id"),
 )
 
 events = Table(

@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 from alembic.operations import Operations
 
-from inspection.records.migrations import v0001
+from inspection.records.migrations import v0001, v0002
 
-MIGRATIONS: list[tuple[str, Callable[[Operations], None]]] = [(v0001.revision, v0001.upgrade)]
+MIGRATIONS: list[tuple[str, Callable[[Operations], None]]] = [
+    (v0001.revision, v0001.upgrade),
+    (v0002.revision, v0002.upgrade),
+]
 HEAD = MIGRATIONS[-1][0]
