@@ -160,7 +160,7 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
             role="shadow",
             module="inspection.shadow",
             links={"inspector": fd["shadow", "inspector"], "recorder": fd["shadow", "recorder"]},
-            stale_s=120.0,  # it runs when nobody else wants to: silence says little
+            stale_s=600.0,  # it runs when nobody else wants to: silence says little
             start_limit_s=600.0,
             needed=False,
         ),

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The watch over the active bundle: reviews and records go in, a withdrawal comes out when the test calls for it.
+"""The watch over the active bundle: reviews and records go in, a withdrawal comes out when the test calls for
+it.
 
     python -m inspection.watching --config station.toml --reviews FILE.jsonl [--follow SECONDS] [--json]
 
-A review is one line of JSON: {"epoch": 7, "ordinal": 12, "utc_ns": 1, "defective": false, "share": 0.05}. `utc_ns` is
-any instant within an hour of the part (epochs come again in time). `share` is how likely a part that was *passed* was
-to be reviewed, as a share of how likely a rejected one was (1 where it is left out).
+A review is one line of JSON: {"epoch": 7, "ordinal": 12, "utc_ns": 1, "defective": false, "share": 0.05}.
+`utc_ns` is any instant within an hour of the part (epochs come again in time). `share` is how likely a part
+that was *passed* was to be reviewed, as a share of how likely a rejected one was (1 where it is left out).
 
-What was said of a part, and by which bundle, is read from the records database. Parts that the bundle before judged
-are the baseline; parts of the active one are tested in the order of the line (weights/watch.py). A part reviewed
-twice counts by its last review. A withdrawal is a rollback in the watch's own name.
+What was said of a part, and by which bundle, is read from the records database. Parts that the bundle before
+judged are the baseline; parts of the active one are tested in the order of the line (weights/watch.py). A part
+reviewed twice counts by its last review. A withdrawal is a rollback in the watch's own name.
 """
 
 from __future__ import annotations
@@ -152,7 +153,9 @@ def look(config: StationConfig, reviews: Path, *, tolerated: float = 0.0) -> dic
     result = judge_bundle(standing, parts, tolerated=tolerated)
     active = standing.active
     if result.withdraw:
-        registry.go_back(Act.WITHDRAW, who=WHO, why=result.sentence, bundle=active, facts={"reviewed": len(parts)})
+        registry.go_back(
+            Act.WITHDRAW, who=WHO, why=result.sentence, bundle=active, facts={"reviewed": len(parts)}
+        )
     return {
         "bundle": active,
         "withdrawn": result.withdraw,

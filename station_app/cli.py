@@ -271,6 +271,16 @@ def promote(context: typer.Context) -> None:
     _become("weights.models", ["promote", *context.args])
 
 
+@app.command(
+    short_help="Test the active bundle against what people reviewed.",
+    context_settings=_PASS_THROUGH,
+    add_help_option=False,
+)
+def watch(context: typer.Context) -> None:
+    """Test the active bundle against what people reviewed; a worse one is taken back in the watch's name."""
+    _become("inspection.watching", context.args)
+
+
 @app.command(short_help="Back to the bundle before.", context_settings=_PASS_THROUGH, add_help_option=False)
 def rollback(context: typer.Context) -> None:
     """Take the active bundle back; the one before it judges again within seconds."""

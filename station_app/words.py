@@ -131,6 +131,7 @@ PROCESS_LABELS = {
     "gate": "Gate",
     "inspector": "Inspector and engine",
     "recorder": "Recorder",
+    "shadow": "Shadow (candidate)",
 }
 
 
