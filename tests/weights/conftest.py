@@ -66,7 +66,7 @@ class Bench:
 
     def bundle(self, name: str, *, key: Ed25519PrivateKey | None = None, **card: Any) -> Path:
         """A new signed bundle; its parity is proven unless the card says otherwise."""
-        training = {"parity": {"pictures": 24, "verdict_flips": 0}}
+        training = {"parity": {"pictures": 24, "verdicts": {"pictures": 24, "verdict_flips": 0}}}
         self.shas[name] = write_bundle(
             self.folder / name,
             model=bright_spot_model(),
