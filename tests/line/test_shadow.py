@@ -22,11 +22,13 @@ from inspection.twin.audit import audit
 from inspection.twin.layout import LineOptions
 from inspection.twin.line import SimulatedLine, kill_process
 from tests.bundles.tiny_models import bright_spot_model, card_dict
-from tests.line.swap_line import judged_by, lost_otherwise, registry_of, wrong_stamps
+from tests.line.killing import slowness
+from tests.line.swap_line import judged_by, registry_of, wrong_stamps
 from tests.line.toy_bundle import RECIPE
 from weights.bundle import trust_bundle, write_bundle
 
 pytestmark = pytest.mark.serial
+_SLOW = 1.5
 
 
 def alarmed_model() -> bytes:
@@ -102,8 +104,13 @@ def test_a_shadow_that_is_wrong_stopped_and_killed_never_touches_a_verdict(tmp_p
         line.finish()
         report = audit(line)
     assert report["why_not"] == []
-    assert lost_otherwise(config.journal_dir) == []
-    print(f"{report['not_inspected']} of {report['pass']} too late for want of processor time")
+    assert report["truth"]["false_pass"] == 0
+    slow = slowness()
+    print(
+        f"{report['not_inspected']} of {report['pass']} not inspected; the box is {slow:.1f} times slower than idle"
+    )
+    if slow < _SLOW:  # on a starved box any process may be late, shadow or none
+        assert report["not_inspected"] == 0
     assert report["reject"] == 0  # the alarmed candidate would reject them all
     assert set(judged_by(config.journal_dir)) == {active}
     assert wrong_stamps(config.journal_dir) == []
