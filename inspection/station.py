@@ -39,6 +39,10 @@ a silent gate, whatever is done here. Killing is only the way back from a loop t
 a cold start: a process that got no processor for a second must not pay for it.
 """
 _LOG_LOOK_NS = 5_000_000_000
+_PATIENCE_S = {"recorder": 10.0, "shadow": 0.5}
+"""With a process that was asked to stop: the recorder brings the database up to date, the shadow has nothing to
+finish, and where nobody leaves it a processor it would never hear.
+"""
 
 
 class Wiring:
@@ -221,7 +225,7 @@ class Supervisor:
             return 0
         finally:
             for child in reversed(self._children):
-                child.stop(patience_s=10.0 if child.spec.role == "recorder" else 4.0)
+                child.stop(patience_s=_PATIENCE_S.get(child.spec.role, 4.0))
                 self._me.beat()
             self._wiring.close()
             shutil.rmtree(self._config.shm_dir, ignore_errors=True)

@@ -106,9 +106,7 @@ def test_a_shadow_that_is_wrong_stopped_and_killed_never_touches_a_verdict(tmp_p
     assert report["why_not"] == []
     assert report["truth"]["false_pass"] == 0
     slow = slowness()
-    print(
-        f"{report['not_inspected']} of {report['pass']} not inspected; the box is {slow:.1f} times slower than idle"
-    )
+    print(f"{report['not_inspected']} of {report['pass']} not inspected; {slow:.1f} times slower than idle")
     if slow < _SLOW:  # on a starved box any process may be late, shadow or none
         assert report["not_inspected"] == 0
     assert report["reject"] == 0  # the alarmed candidate would reject them all
