@@ -21,18 +21,22 @@ from typing import Any
 from datasets.labels import LabelledSet
 from inspection.twin.renderer import DETECTABILITY_LIMIT, SIZE_RANGE_PX
 from inspection.types import StationFault
-from training.answers import Answers, answer_coco, answer_rendered
+from training.answers import Answers, Question, answer_coco, answer_rendered, questions_of
 from training.engine import unsigned_bundle
 from training.figures import figures
+from training.parity import Trained, prove_parity
+from training.part_level import recipe_from_limits
 from training.protocols import protocol_named
 from training.recipe import TrainingRecipe
 from training.rendered import CHOICE_SEEDS, TEST_SEEDS
 from training.sets import Given, as_taught, taught_classes
 from training.statistics import best_f_limit, choose_limits
+from weights.bundle import Bundle
 from weights.card import Card, parse_card
 
 CHOICE_FIRST = CHOICE_SEEDS.start + 500_000  # seeds that the fit's own validation never draws
 FLOOR_SCORE = 0.05
+PARITY_PICTURES = 200
 _HEADLINES = (
     "pictures",
     "map50",
@@ -47,7 +51,6 @@ _HEADLINES = (
     "limits",
 )
 """What a card says of an evaluation; the whole of it is in the bundle's report."""
-OUTPUT_KINDS = {"boxes": "boxes_n6", "instances": "maps_nchw", "pixels": "maps_nchw", "whole": "scores_nc"}
 _ABOUT = {
     "name",
     "version",
@@ -133,7 +136,7 @@ def card_content(
         "task": recipe.task,
         "prepare": recipe.prepare,
         "input": {"width_px": recipe.input_px, "height_px": recipe.input_px, "channels": recipe.channels},
-        "output": {"kind": OUTPUT_KINDS[recipe.method]},
+        "output": {"kind": recipe.output_kind},
         "classes": list(classes),
         "floor_score": FLOOR_SCORE,
         "data": {**about.get("data", {}), **data},
@@ -183,6 +186,14 @@ class _Asking:
     rendered: RenderedTest
     threads: int
 
+    def bundle(self) -> Bundle:
+        """What the station would be given."""
+        return unsigned_bundle(self.model, self.card, self.source)
+
+    def golden(self) -> list[Question]:
+        """Validation pictures on which trained network and engine must agree; defective ones first."""
+        return sorted(questions_of(self.given.val), key=lambda question: question.good)[:PARITY_PICTURES]
+
     def choice(self) -> Answers:
         """Answers to the pictures that choose the limits."""
         if self.given.rendered:
@@ -202,11 +213,11 @@ class _Asking:
 
     def _shown(self, pictures: LabelledSet) -> Answers:
         shown = as_taught(self.recipe, pictures, taught_classes(self.recipe, self.given.train))
-        return answer_coco(unsigned_bundle(self.model, self.card, self.source), shown, threads=self.threads)
+        return answer_coco(self.bundle(), shown, threads=self.threads)
 
     def _drawn(self, seeds: range, parts: int, share: float) -> Answers:
         return answer_rendered(
-            unsigned_bundle(self.model, self.card, self.source),
+            self.bundle(),
             seeds,
             parts=parts,
             views=2,
@@ -225,12 +236,14 @@ def make(
     *,
     source: Path,
     rendered: RenderedTest,
+    trained: Trained,
     threads: int,
     tell: Callable[[str], None],
 ) -> Made:
-    """Choose limits on the validation data, then show the test data once; return what a bundle is made of.
+    """Choose limits on the validation data, prove parity there, then show the test data once.
 
-    `tell` hears the names of the stages.
+    Returns what a bundle is made of. `trained`: the network as it was trained; `tell` hears the names of the
+    stages. Raises StationFault when one verdict of the engine is not the trained network's.
     """
     if given.rendered:
         content["detectability"] = {
@@ -265,6 +278,9 @@ def make(
     pixel_limits = _pixel_limits(chosen, classes)
     settings: dict[str, Any] = {"protocol": protocol, "f_limit": f_limit, "pixel_limits": pixel_limits}
     report: dict[str, Any] = {"choice": figures(chosen, classes, limits, **settings)}
+    tell("parity")
+    proof = prove_parity(trained, asking.bundle(), recipe_from_limits(limits), asking.golden(), threads=threads)
+    content["training"]["parity"] = {**content["training"]["parity"], "verdicts": proof}
     tell("test")
     tested = asking.test()
     if tested is not None:

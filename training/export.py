@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,23 @@ def export_onnx(
         )
     partial.replace(out)
     return figures
+
+
+def as_trained(recipe: TrainingRecipe, classes: int, weights: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as it was trained, nothing fused: float32 (1, C, size, size) in 0..1 to what it answers."""
+    prepare()
+    import torch
+
+    from training.checkpoint import read_tensors
+    from training.heads import ready_to_trace
+
+    network = ready_to_trace(recipe, classes, read_tensors(weights)[0], fused=False)
+
+    def ask(images: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return network(torch.from_numpy(images)).numpy()
+
+    return ask
 
 
 def parity(network: Any, model: Path, pictures: Sequence[np.ndarray], *, boxes: bool) -> dict[str, Any]:

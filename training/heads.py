@@ -24,12 +24,6 @@ from training.recipe import Method, TrainingRecipe
 ROWS = 100
 CANDIDATES, NMS_IOU = 200, 0.45
 INSTANCES = 64
-OUTPUT_KINDS: dict[Method, str] = {
-    "boxes": "boxes_n6",
-    "instances": "maps_nchw",
-    "pixels": "maps_nchw",
-    "whole": "scores_nc",
-}
 _NETWORKS: dict[Method, type[Any]] = {
     "boxes": DetectionModel,
     "instances": SegmentationModel,
@@ -102,7 +96,11 @@ class InstanceMaps(torch.nn.Module):
         answer, prototypes = self.network(images)
         answer = answer.transpose(1, 2)  # (1, places, 4 + classes + coefficients)
         best = answer[..., 4 : 4 + self.classes].amax(-1)
-        _, places = best.topk(min(INSTANCES, int(answer.shape[1])), dim=1)
+        scores, places = best.topk(min(INSTANCES + 1, int(answer.shape[1])), dim=1)
+        # scores count from the best one that is left out, so that it matters little which of two equal ones
+        # that is: after any real training it is near 0
+        cut = scores[0, -1]
+        places = places[:, :-1]
         rows = answer.gather(1, places[..., None].expand(-1, -1, answer.shape[-1]))[0]
         height, width = int(prototypes.shape[2]), int(prototypes.shape[3])
         coefficients = rows[:, 4 + self.classes :]
@@ -112,7 +110,8 @@ class InstanceMaps(torch.nn.Module):
         x0, y0, x1, y1 = (rows[:, number, None, None] for number in range(4))
         inside = ((across >= x0) & (across < x1) & (down >= y0) & (down < y1)).float()
         masks = masks * inside
-        maps = [(masks * rows[:, 4 + kind, None, None]).amax(0) for kind in range(self.classes)]
+        above = ((rows[:, 4 : 4 + self.classes] - cut) / (1.0 - cut)).clamp(min=0.0)
+        maps = [(masks * above[:, kind, None, None]).amax(0) for kind in range(self.classes)]
         return torch.stack(maps)[None].clamp(0.0, 1.0)
 
 
@@ -143,9 +142,12 @@ class WholeScores(torch.nn.Module):
 
 
 def ready_to_trace(
-    recipe: TrainingRecipe, classes: int, tensors: Mapping[str, torch.Tensor]
+    recipe: TrainingRecipe, classes: int, tensors: Mapping[str, torch.Tensor], *, fused: bool = True
 ) -> torch.nn.Module:
-    """The recipe's network with these weights and its ending; float32, CPU, fused, no gradients."""
+    """The recipe's network with these weights and its ending; float32, CPU, no gradients.
+
+    fused: convolutions and normalisations made one, as for export; else the network as it was trained.
+    """
     network: Any = _NETWORKS[recipe.method](
         recipe.network_path,
         ch=recipe.channels,
@@ -153,11 +155,6 @@ def ready_to_trace(
         verbose=False,
     )
     network.load_state_dict(dict(tensors))
-    return traceable(network, recipe, classes)
-
-
-def traceable(network: Any, recipe: TrainingRecipe, classes: int) -> torch.nn.Module:
-    """End a network of ultralytics as the recipe says; it is changed in place."""
     network = network.float().eval()
     head = network.model[-1]
     if recipe.method in ("boxes", "instances"):
@@ -165,7 +162,8 @@ def traceable(network: Any, recipe: TrainingRecipe, classes: int) -> torch.nn.Mo
         if hasattr(head, "one2one_cv2"):
             network.end2end = one2one  # before fuse: it decides which head is kept
         head.max_det, head.xyxy = ROWS, True
-    network.fuse(verbose=False)
+    if fused:
+        network.fuse(verbose=False)
     if recipe.method != "pixels":  # that head would export class numbers instead of scores
         head.export, head.format = True, "onnx"
     for parameter in network.parameters():

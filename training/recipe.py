@@ -22,6 +22,12 @@ Method = Literal["boxes", "instances", "pixels", "whole"]
 _STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 _ULTRALYTICS = re.compile(r"yolo(26|11)[nsm](-seg|-sem|-cls)?")
 _SUFFIX_METHOD: dict[str, Method] = {"-seg": "instances", "-sem": "pixels", "_sem": "pixels", "-cls": "whole"}
+_OUTPUT_KINDS: dict[Method, str] = {
+    "boxes": "boxes_n6",
+    "instances": "maps_nchw",
+    "pixels": "maps_nchw",
+    "whole": "scores_nc",
+}
 _METHOD_TASK = {"boxes": "detect", "instances": "segment", "pixels": "segment", "whole": "classify"}
 
 
@@ -57,6 +63,11 @@ class TrainingRecipe:
         """What the network answers with."""
         suffix = self.network[-4:]
         return _SUFFIX_METHOD.get(suffix, "boxes")
+
+    @property
+    def output_kind(self) -> str:
+        """What the exported graph puts out, as a card names it."""
+        return _OUTPUT_KINDS[self.method]
 
     @property
     def network_path(self) -> str:

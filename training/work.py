@@ -106,6 +106,8 @@ class Work:
         self.stage("fit")
         weights = self._fit(taught)
         self.stage("export")
+        from training.export import as_trained
+
         model_path = work / "model.onnx"
         parity = self._export(given, weights, len(classes), model_path)
         content = candidate.card_content(recipe, classes, self._about, data, self._pedigree(weights, parity))
@@ -121,6 +123,7 @@ class Work:
                 choice_parts=self._given.choice_parts,
                 offset=self._given.test_offset,
             ),
+            trained=as_trained(recipe, len(classes), weights),
             threads=1,  # engines answer one picture at a time
             tell=self.stage,
         )
