@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--test", type=Path, metavar="COCO", help="shown once, at the end, for the card's figures"
     )
     data.add_argument(
-        "--snapshot", metavar="ID", help="a snapshot with a split (gatesight data); short ids will do"
+        "--snapshot", metavar="ID", help="a snapshot with a split: its id, the first digits, or `latest`"
     )
     data.add_argument(
         "--dataset", type=Path, metavar="DIR", help="home of the snapshot ($GATESIGHT_DATASET, else ./dataset)"
