@@ -40,7 +40,7 @@ from training.sets import (
     refuse_twins,
     taught_classes,
 )
-from weights.bundle import write_bundle
+from weights.bundle import REPORT_NAME, load_bundle, write_bundle
 from weights.keys import default_key_dir
 from weights.signing import station_key
 
@@ -240,6 +240,12 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
     return {"on": "test" if "test" in report else "val", "map50": of["map50"], "part": of["part"]}
 
 
+def _found(folder: JobFolder, key_dir: Path) -> dict[str, Any]:
+    """What the record of a finished job says, from the bundle itself. StationFault when that is not whole."""
+    sha256 = load_bundle(folder.bundle, [key_dir]).sha256
+    return {"bundle": sha256, "metrics": _summary(json.loads((folder.bundle / REPORT_NAME).read_bytes()))}
+
+
 def _start_weights(start: Path | None) -> Path | None:
     """Weights to go on from. Raises StationFault for anything that would have to be unpickled."""
     if start is None:
@@ -303,7 +309,9 @@ def do(given: argparse.Namespace, folder: JobFolder) -> tuple[int, str | None]:
         record = folder.record()
         if given.resume and folder.bundle.exists() and record.get("asked") == work.asked():
             if record.get("state") != "done":  # killed between the bundle's rename and the record
-                folder.write(state="done", stage="done", error=None, ended_utc=now_utc())
+                facts = _found(folder, given.key_dir or default_key_dir())
+                folder.write(state="done", stage="done", error=None, ended_utc=now_utc(), **facts)
+                folder.tell("done", **facts)
             return 0, None
         begin(folder, work, resume=given.resume)
     except StationFault as fault:

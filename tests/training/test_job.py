@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -77,6 +78,22 @@ def test_the_same_command_again_says_what_is_there_already(material: Path, undis
     other = drawn.train(material, out, "--resume", "--seed", "7", code=3)
     assert "another seed" in other.stderr
     assert JobFolder(out).standing()["state"] == "done"  # a refused command changes nothing
+
+
+def test_a_job_killed_between_its_bundle_and_its_record_is_found_finished(
+    material: Path, undisturbed: tuple[Path, float], tmp_path: Path
+):
+    out = tmp_path / "job"
+    shutil.copytree(undisturbed[0], out)
+    whole = JobFolder(out).record()
+    torn = {key: value for key, value in whole.items() if key not in ("bundle", "metrics")}
+    (out / "job.json").write_text(json.dumps(torn | {"state": "running", "stage": "sign"}))
+    assert JobFolder(out).standing()["state"] == "failed"
+    drawn.train(material, out, "--resume")
+    found = JobFolder(out).standing()
+    assert {key: found[key] for key in ("state", "bundle", "metrics")} == {
+        key: whole[key] for key in ("state", "bundle", "metrics")
+    }
 
 
 def test_another_seed_cancelled_and_gone_on_with_makes_another_bundle(
@@ -169,6 +186,7 @@ def _killed_often(
             assert state != "done"
         if at != "ended before the kill":
             moments.append(at)
+            print("killed in", at, flush=True)
         if folder.bundle.exists():
             drawn.train(material, out, "--resume")
             assert folder.standing()["state"] == "done"
@@ -194,4 +212,3 @@ def test_a_job_killed_twenty_times_ends_with_the_same_bytes(
 ):
     moments = _killed_often(material, tmp_path / "job", undisturbed, kills=20, seed=20)
     record_property("killed in", ", ".join(moments))
-    print("killed in:", ", ".join(moments))
