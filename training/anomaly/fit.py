@@ -98,7 +98,8 @@ class Teaching:
     def run(self, *, method: str, overkill: float, least: float = TEACHABLE) -> Outcome:
         """Cross-validate, choose, and fit on all. StationFault when the backbone does not see."""
         share = self.pose_share()
-        fixed = method == "both" or (method == "auto" and share >= POSE_SHARE)
+        loose = self._looking.frame.average  # pictures of many shapes: no place means the same in two of them
+        fixed = method == "both" or (method == "auto" and not loose and share >= POSE_SHARE)
         held: list[Held | None] = [None] * len(self.turned)
         planted: list[tuple[int, Held]] = []
         rng = np.random.default_rng([self._seed, 1])
