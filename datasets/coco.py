@@ -21,6 +21,7 @@ from datasets.formats.place import (
     find_picture,
     listing,
     mapping,
+    name_anywhere,
     number,
     optional_text,
     read_json,
@@ -35,10 +36,12 @@ KNOWN = frozenset(
 """Keys of an `images` entry that are more than facts."""
 
 
-def read_coco(path: Path) -> LabelledSet:
+def read_coco(path: Path, *, confined: bool = False) -> LabelledSet:
     """Read a COCO file and find the pictures beside it (same folder, or its `images` folder).
 
-    Raises StationFault naming the file and the field when something is missing or out of place.
+    confined: a picture that lies elsewhere, by an absolute path or one that leads upwards, is refused: for
+    files that came from somebody else. Raises StationFault naming the file and the field when something is
+    missing or out of place.
     """
     place = Place(path)
     raw = mapping(place, read_json(path))
@@ -62,7 +65,10 @@ def read_coco(path: Path) -> LabelledSet:
         if key not in entries:
             raise here.field("image_id").fault(f"{key!r} is not the id of a picture in images")
         labels[key].append(_label(here, entry, names, *entries[key][2]))
-    pictures = tuple(_picture(here, entry, size, labels[key]) for key, (here, entry, size) in entries.items())
+    pictures = tuple(
+        _picture(here, entry, size, labels[key], confined=confined)
+        for key, (here, entry, size) in entries.items()
+    )
     _all_different(place, pictures)
     return LabelledSet(classes=tuple(names.values()), pictures=pictures, source=path)
 
@@ -158,18 +164,23 @@ def _plain_counts(place: Place, text: str) -> list[int]:
     return counts
 
 
-def _picture(place: Place, entry: dict[str, Any], size: tuple[int, int], labels: list[Label]) -> Picture:
+def _picture(
+    place: Place, entry: dict[str, Any], size: tuple[int, int], labels: list[Label], *, confined: bool
+) -> Picture:
     width_px, height_px = size
-    name = checked_name(place.field("file_name"), _given(place, entry, "file_name"))
+    naming = checked_name if confined else name_anywhere
+    name = naming(place.field("file_name"), _given(place, entry, "file_name"))
     template = entry.get("template_file")
     at = place.field("template_file")
+    if template is not None:
+        naming(at, template)
 
     def word(key: str) -> str | None:
         return optional_text(place.field(key), entry.get(key))
 
     return Picture(
         name=name,
-        path=locate(place.field("file_name"), name),
+        path=locate(place.field("file_name"), name if confined else str(entry["file_name"])),
         width_px=width_px,
         height_px=height_px,
         labels=tuple(labels),
@@ -177,7 +188,7 @@ def _picture(place: Place, entry: dict[str, Any], size: tuple[int, int], labels:
         part=word("part"),
         lot=word("lot") if entry.get("lot") is not None else word("group"),
         sequence=word("sequence"),
-        template=None if template is None else locate(at, checked_name(at, template)),
+        template=None if template is None else locate(at, str(template)),
         facts=facts_of(place, {key: value for key, value in entry.items() if key not in KNOWN}),
     )
 

@@ -21,7 +21,7 @@ LABEL_FILE = "annotations.json"
 
 def read(path: Path, pictures: PictureCheck) -> LabelledSet:  # noqa: ARG001 - COCO says the sizes itself
     """Read a COCO file."""
-    return read_coco(path)
+    return read_coco(path, confined=True)
 
 
 def write(labelled: LabelledSet, folder: Path) -> Path:

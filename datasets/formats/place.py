@@ -196,6 +196,15 @@ def checked_name(place: Place, value: Any) -> str:
     return str(path)
 
 
+def name_anywhere(place: Place, value: Any) -> str:
+    """A picture's name within its set where the file may name pictures that lie elsewhere on this machine.
+
+    It stays a relative path below nothing in particular: the root and steps upwards are left out.
+    """
+    parts = PurePosixPath(text_of(place, value, MAX_NAME).replace("\\", "/")).parts
+    return checked_name(place, "/".join(part for part in parts if part not in ("/", "..", ".")))
+
+
 def facts_of(place: Place, entry: Mapping[str, Any]) -> dict[str, str]:
     """What else an entry says in one word, as texts."""
     return {

@@ -49,7 +49,7 @@ def test_line_page_follows_the_line(page: Page) -> None:
     assert abs(total - _number(page, "triggers")) <= 5  # the figures go on while they are read
     expect(page.locator("[data-ticker] li").nth(40)).to_be_visible()
     expect(page.locator("[data-rejects] .picture").first).to_be_visible()
-    expect(page.locator(".process")).to_have_count(6)
+    expect(page.locator(".process")).to_have_count(7)
     for link in ("plc", "armed", "console"):
         expect(page.locator(f"[data-link={link}]")).to_have_attribute("data-good", "true")
 
@@ -216,7 +216,7 @@ def test_no_page_is_wider_than_its_window(plant: Plant, context: BrowserContext,
     page.set_viewport_size({"width": width, "height": 800})
     log_in(page, plant)
     expect(page.locator("[data-text=pass]")).to_have_text(ANY_NUMBER)
-    expect(page.locator(".process")).to_have_count(6)
+    expect(page.locator(".process")).to_have_count(7)
     wide = {}
     for path in ("", "/parts", "/parts?outcome=reject", "/parts/1", "/help", "/account", "/nosuch"):
         if path:

@@ -128,3 +128,22 @@ def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("training.recipe.RECIPES", tmp_path)
     with pytest.raises(StationFault, match="imputpx"):
         load_training_recipe("odd")
+
+
+def test_a_coco_file_may_name_pictures_that_lie_elsewhere_on_this_machine(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "far.png"), np.zeros((50, 100), np.uint8))
+    (tmp_path / "set").mkdir()
+    images = [
+        {"id": 1, "file_name": str(tmp_path / "far.png"), "width": 100, "height": 50},
+        {"id": 2, "file_name": "../far.png", "width": 100, "height": 50, "template_file": "../far.png"},
+    ]
+    file = tmp_path / "set" / "coco.json"
+    file.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    first, second = read_coco(file).pictures
+    assert first.path.samefile(second.path)
+    assert second.template is not None
+    assert first.name.endswith("far.png")
+    assert not first.name.startswith(("/", ".."))
+    assert second.name == "far.png"
+    with pytest.raises(StationFault, match="outside the set's folder"):
+        read_coco(file, confined=True)
