@@ -25,6 +25,7 @@ from inspection.judging import Judging
 from inspection.messages import SlotsLeft, UseBundle
 from inspection.pairing import Pairer
 from inspection.pins import bundle_path, manifest_sha256
+from inspection.prepare import takes_reference
 from inspection.recipe import Recipe
 from inspection.scheduler import ServiceTimes
 from inspection.shadow_feed import ShadowFeed
@@ -32,7 +33,7 @@ from inspection.slots import CameraSlots, Keeper
 from inspection.swapping import Swapping
 from inspection.types import PartFault, StationFault
 from inspection.window import PairWindow
-from weights.bundle import TRUSTED_HERE, load_bundle
+from weights.bundle import TRUSTED_HERE, Bundle, load_bundle
 from weights.signing import station_key
 
 _ANSWER_MARGIN_NS = 30 * NS_PER_MS  # a part is given up so long before its deadline, so that the gate hears why
@@ -54,6 +55,7 @@ def build_detector(config: StationConfig, path: Path) -> Detector:
         return ScriptedDetector(load_script(engine.script) if engine.script else Script())
     trusted = [*(config.station.trusted or [TRUSTED_HERE]), config.key_dir]
     bundle = load_bundle(path, trusted)
+    _check_reference(bundle, views=len(config.camera))
     if engine.kind == "onnx":
         from inspection.detectors.onnx import OnnxDetector  # noqa: PLC0415
 
@@ -63,6 +65,25 @@ def build_detector(config: StationConfig, path: Path) -> Detector:
     formats = [format_of(code_of(camera.pixel_format)) for camera in config.camera]
     grey = not any(form.mosaic or form.channels > 1 for form in formats)
     return OpenVinoDetector(bundle, threads=engine.threads, grey=grey)
+
+
+def _check_reference(bundle: Bundle, *, views: int) -> None:
+    """A model that compares must bring what it compares with; StationFault where it cannot.
+
+    Pictures of a data set may each have a template of their own; on a line there is one golden picture.
+    """
+    if not takes_reference(bundle.card.prepare):
+        return
+    if bundle.reference is None:
+        raise StationFault(
+            f"{bundle.path} compares with a reference and holds none: every part would be NOT_INSPECTED;"
+            " make the bundle with one (`gatesight template --reference PICTURE`)."
+        )
+    if views > 1:
+        raise StationFault(
+            f"{bundle.path} holds the reference picture of one view and this station has {views} cameras: "
+            "use one camera, or a model that does not compare."
+        )
 
 
 def build_judging(config: StationConfig, recipe: Recipe, *, max_batch: int, times: ServiceTimes) -> Judging:

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from inspection.config import StationConfig, load_config
 from inspection.detectors.base import DetectorInfo
-from inspection.inspector import check_recipe
+from inspection.inspector import build_detector, check_recipe
 from inspection.recipe import Limit, Recipe, ViewRecipe
 from inspection.rules import ViewResult, judge
 from inspection.types import Box, Finding, Outcome, StationFault
+from tests.bundles.tiny_models import card_dict, difference_model
 from tests.inspector.line_stub import write_station
+from weights.bundle import write_bundle
+from weights.signing import station_key
 
 INFO = DetectorInfo(
     name="bracket-3",
@@ -83,3 +88,31 @@ def test_an_ignored_class_never_counts_and_the_others_do() -> None:
         return judge([ViewResult(camera=0, findings=(found,))], rules).outcome
 
     assert (outcome("dust"), outcome("pit")) == (Outcome.PASS, Outcome.REJECT)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "reference", "says"), [(1, False, "holds none"), (2, True, "2 cameras"), (1, True, None)]
+)
+def test_a_model_that_compares_must_bring_what_it_compares_with(
+    tmp_path: Path, cameras: int, reference: bool, says: str | None
+) -> None:
+    config = load_config(write_station(tmp_path, cameras=cameras, engine='kind = "openvino"'))
+    card = card_dict(channels=3) | {
+        "task": "anomaly",
+        "classes": ["difference"],
+        "output": {"kind": "maps_nchw"},
+        "prepare": [{"kind": "reference"}],
+    }
+    golden = cv2.imencode(".png", np.zeros((32, 32), np.uint8))[1].tobytes() if reference else None
+    write_bundle(
+        tmp_path / "b",
+        model=difference_model(),
+        card=card,
+        key=station_key(config.key_dir),
+        reference=golden,
+    )
+    if says is None:
+        build_detector(config, tmp_path / "b").close()
+    else:
+        with pytest.raises(StationFault, match=says):
+            build_detector(config, tmp_path / "b")
