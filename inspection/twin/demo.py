@@ -27,7 +27,6 @@ from inspection.twin.children import TalkingChild
 from inspection.twin.layout import LineOptions
 from inspection.twin.line import SimulatedLine
 from inspection.twin.report_notes import fit_notes, pace_notes
-from inspection.twin.source import read_coco
 from inspection.twin.summary import LiveDisplay, summary
 from inspection.types import StationFault
 from weights.bundle import TRUSTED_HERE
@@ -201,9 +200,10 @@ def run(arguments: argparse.Namespace, data_dir: Path, interrupted: Interrupted)
 
 def _fit(line: SimulatedLine) -> list[str]:
     """What there is to say about this bundle on these parts."""
-    coco = line.options.coco
+    if line.bundle is not None and line.bundle.card.task == "anomaly":
+        return []  # it was taught on good parts: whatever is wrong with these, it has no name for it
     classes = [] if line.bundle is None else line.bundle.card.classes
-    return fit_notes(classes, None if coco is None else read_coco(coco))
+    return fit_notes(classes, line.photographs)
 
 
 def check_report_place(path: Path) -> None:

@@ -27,7 +27,7 @@ from inspection.config import StationConfig, load_config
 from inspection.twin import layout
 from inspection.twin.children import TalkingChild
 from inspection.twin.layout import FrameShape, LineOptions
-from inspection.twin.source import PhotographSource, check_pictures, is_colour, read_coco
+from inspection.twin.source import Photograph, PhotographSource, check_pictures, is_colour, read_photographs
 from inspection.types import StationFault
 from weights.bundle import Bundle, load_bundle
 
@@ -110,6 +110,7 @@ class SimulatedLine:
         self._shared = Path(tempfile.mkdtemp(prefix="gatesight-twin-", dir="/dev/shm"))
         self.last_world_status: dict[str, Any] = {}
         self.bundle: Bundle | None = None
+        self.photographs: list[Photograph] | None = None  # None: parts are drawn
         self.config: StationConfig | None = None
 
     # --- files
@@ -129,7 +130,7 @@ class SimulatedLine:
         self.bundle = load_bundle(options.bundle, options.trusted)
         if options.coco is not None:
             self._say(f"Reading the pictures of {options.coco}.")
-            photographs = read_coco(options.coco)
+            self.photographs = photographs = read_photographs(options.coco)
             check_pictures(photographs)
             colour = self.bundle.card.picture_channels == 3 and is_colour(photographs)
             source = PhotographSource(photographs, seed=options.seed, colour=colour)

@@ -8,22 +8,21 @@ ones stand in the middle of a grey border, so that all frames have the size of t
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from datasets.coco import read_coco
 from inspection.twin.renderer import DETECTABILITY_LIMIT, DefectTruth, PartRenderer, PartTruth
 from inspection.twin.stamp import MIN_WIDTH_PX, STRIP_HEIGHT_PX, stamp
 from inspection.types import Box, StationFault
 
 BORDER_GREY = 114
-GOOD_CLASSES = frozenset({"good", "free"})
 _STEP_PX = 8  # cameras count their width in steps
 _COLOUR_SAMPLE = 16
 _COLOUR_SPREAD = 12  # grey levels between channels; less is JPEG noise
@@ -50,7 +49,7 @@ class Photograph:
 
     path: Path
     defective: bool
-    marks: tuple[tuple[str, tuple[float, float, float, float]], ...] = ()  # (class, x, y, width, height)
+    marks: tuple[tuple[str, Box], ...] = ()  # (class, where)
 
 
 class PhotographSource:
@@ -100,11 +99,16 @@ class PhotographSource:
             DefectTruth(
                 kind=name,
                 view=0,
-                size_px=max(w, h),
-                box=Box(x0_px=x + left, y0_px=y + top, x1_px=x + w + left, y1_px=y + h + top),
+                size_px=box.size_px,
+                box=Box(
+                    x0_px=box.x0_px + left,
+                    y0_px=box.y0_px + top,
+                    x1_px=box.x1_px + left,
+                    y1_px=box.y1_px + top,
+                ),
                 detectability=DETECTABILITY_LIMIT,
             )
-            for name, (x, y, w, h) in photograph.marks
+            for name, box in photograph.marks
         )
         return PartTruth(
             part_no=part_no, defective=photograph.defective, defects=defects, above_limit=photograph.defective
@@ -164,48 +168,19 @@ def load_picture(path: Path, *, colour: bool) -> np.ndarray:
         raise StationFault(f"{path} is not a picture that can be read ({e}): replace it.") from e
 
 
-def read_coco(path: Path) -> list[Photograph]:
-    """The parts of a COCO file, in the file's order; StationFault names the file and what is wrong with it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise StationFault(f"Cannot read {path} ({e.strerror}): give a COCO file with --source.") from e
-    except ValueError as e:
-        raise StationFault(f"{path} is not a COCO file ({e}): give one with --source.") from e
-    try:
-        names = {c["id"]: str(c["name"]) for c in content.get("categories", [])}
-        known_ids = {image["id"] for image in content["images"]}
-        if len(known_ids) != len(content["images"]):
-            raise StationFault(f"{path} gives two pictures the same id: give each its own.")
-        marks: dict[Any, list[tuple[str, tuple[float, float, float, float]]]] = {}
-        for a in content.get("annotations", []):
-            if a["image_id"] not in known_ids:  # or a defective part would count as a good one
-                raise StationFault(
-                    f"{path}: annotation {a.get('id', '?')} marks the picture {a['image_id']!r}, which is not "
-                    "in the file: correct its image_id."
-                )
-            x, y, w, h = (float(v) for v in a["bbox"])
-            name = names.get(a["category_id"], str(a["category_id"]))
-            marks.setdefault(a["image_id"], []).append((name, (x, y, w, h)))
-        photographs: list[Photograph] = []
-        templates: dict[Path, None] = {}
-        for image in content["images"]:
-            found = tuple(marks.get(image["id"], ()))
-            image_class = image.get("image_class")
-            good = not found if image_class is None else image_class in GOOD_CLASSES
-            photographs.append(
-                Photograph(
-                    path=path.parent / image["file_name"], defective=not good, marks=() if good else found
-                )
-            )
-            if image.get("template_file"):
-                templates[path.parent / image["template_file"]] = None
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise StationFault(f"{path} is not a COCO file ({type(e).__name__}: {e}): correct it.") from e
-    photographs.extend(Photograph(path=p, defective=False) for p in templates)
-    if not photographs:
-        raise StationFault(f"{path} lists no pictures: give a COCO file with images.")
-    return photographs
+def read_photographs(coco: Path) -> list[Photograph]:
+    """The parts of a COCO file, in the file's order, then its templates; StationFault names what is wrong."""
+    labelled = read_coco(coco)
+    if not labelled.pictures:
+        raise StationFault(f"{coco} lists no pictures: give a COCO file with images.")
+    return [
+        Photograph(
+            path=picture.path,
+            defective=not picture.good,
+            marks=() if picture.good else tuple((label.class_name, label.box) for label in picture.labels),
+        )
+        for picture in (*labelled.pictures, *labelled.templates)
+    ]
 
 
 def check_pictures(photographs: list[Photograph]) -> None:
@@ -227,4 +202,4 @@ def make_source(*, coco: Path | None, seed: int, views: int, colour: bool = Fals
     """The source of a run: photographs when a COCO file is named, else drawn parts."""
     if coco is None:
         return PartRenderer(seed=seed, views=views)
-    return PhotographSource(read_coco(coco), seed=seed, colour=colour)
+    return PhotographSource(read_photographs(coco), seed=seed, colour=colour)

@@ -160,7 +160,9 @@ def test_photographs_of_several_sizes_go_the_same_way(tmp_path: Path, colour: bo
     for i in range(8):
         shape = (64 + 16 * (i % 3), 248 + 24 * (i % 2), *((3,) if colour else ()))
         Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(tmp_path / f"{i}.png")
-        images.append({"id": i, "file_name": f"{i}.png", "image_class": "good" if i % 2 else "blowhole"})
+        size = {"width": shape[1], "height": shape[0]}
+        kind = "good" if i % 2 else "blowhole"
+        images.append({"id": i, "file_name": f"{i}.png", "image_class": kind, **size})
     images[0]["template_file"] = "7.png"
     coco = tmp_path / "parts.json"
     coco.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))

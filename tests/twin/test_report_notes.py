@@ -8,8 +8,9 @@ from typing import Any
 
 from inspection.twin.report_notes import fit_notes, pace_notes
 from inspection.twin.source import Photograph
+from inspection.types import Box
 
-MARK = (1.0, 2.0, 3.0, 4.0)
+MARK = Box(x0_px=1, y0_px=2, x1_px=4, y1_px=6)
 
 
 def report(**reasons: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from inspection.twin.source import (
     check_pictures,
     is_colour,
     make_source,
-    read_coco,
+    read_photographs,
 )
 from inspection.twin.stamp import decode_strip
 from inspection.types import StationFault
@@ -32,13 +32,21 @@ def write_coco(
     folder: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]] | None = None
 ) -> Path:
     path = folder / "parts.json"
+    sizes = [_size(folder / image["file_name"]) for image in images]
     content = {
-        "images": images,
+        "images": [{**image, "width": w, "height": h} for image, (w, h) in zip(images, sizes, strict=True)],
         "annotations": annotations or [],
         "categories": [{"id": 1, "name": "pit"}, {"id": 2, "name": "scratch"}],
     }
     path.write_text(json.dumps(content))
     return path
+
+
+def _size(path: Path) -> tuple[int, int]:
+    if not path.is_file():
+        return 240, 40
+    with Image.open(path) as picture:
+        return picture.size
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def coco(tmp_path: Path) -> Path:
 
 
 def test_what_is_good_and_what_is_defective(coco: Path) -> None:
-    parts = {p.path.stem: p for p in read_coco(coco)}
+    parts = {p.path.stem: p for p in read_photographs(coco)}
     assert {name: p.defective for name, p in parts.items()} == {
         "a": False, "b": True, "c": False, "d": True, "t": False,
     }  # fmt: skip
@@ -71,11 +79,11 @@ def test_a_template_shared_by_two_pictures_is_one_part(tmp_path: Path) -> None:
     for name in ("a", "b", "t"):
         write_picture(tmp_path / f"{name}.png", 240, 40)
     images = [{"id": i, "file_name": f"{n}.png", "template_file": "t.png"} for i, n in enumerate("ab")]
-    assert len(read_coco(write_coco(tmp_path, images))) == 3
+    assert len(read_photographs(write_coco(tmp_path, images))) == 3
 
 
 def test_frames_have_the_largest_size_with_a_grey_border_and_a_stamp(coco: Path) -> None:
-    source = PhotographSource(read_coco(coco), seed=3)
+    source = PhotographSource(read_photographs(coco), seed=3)
     assert (source.width_px, source.height_px) == (304, 200 + 16)
     numbers = {source.photograph(k).path.stem: k for k in range(5)}
     frame = source.render(numbers["a"], 1)
@@ -90,7 +98,7 @@ def test_frames_have_the_largest_size_with_a_grey_border_and_a_stamp(coco: Path)
 
 
 def test_each_cycle_shows_every_part_once_in_another_seeded_order(coco: Path) -> None:
-    source = PhotographSource(read_coco(coco), seed=3)
+    source = PhotographSource(read_photographs(coco), seed=3)
     order = [source.photograph(k).path.stem for k in range(20)]
     assert all(sorted(order[i : i + 5]) == ["a", "b", "c", "d", "t"] for i in (0, 5, 10, 15))
     assert len({tuple(order[i : i + 5]) for i in (0, 5, 10, 15)}) > 1
@@ -98,7 +106,7 @@ def test_each_cycle_shows_every_part_once_in_another_seeded_order(coco: Path) ->
     again = make_source(coco=coco, seed=3, views=1)
     assert isinstance(again, PhotographSource)
     assert [again.photograph(k).path.stem for k in range(20)] == order
-    other = PhotographSource(read_coco(coco), seed=4)
+    other = PhotographSource(read_photographs(coco), seed=4)
     assert [other.photograph(k).path.stem for k in range(20)] != order
 
 
@@ -108,7 +116,7 @@ def test_colour_is_carried_only_where_there_is_colour(tmp_path: Path) -> None:
     Image.fromarray(np.stack([grey] * 3, axis=2)).save(tmp_path / "grey.png")
     Image.fromarray(rng.integers(0, 255, (40, 240, 3), np.uint8)).save(tmp_path / "colour.png")
     images = [{"id": i, "file_name": f"{n}.png"} for i, n in enumerate(("grey", "colour"))]
-    parts = read_coco(write_coco(tmp_path, images))
+    parts = read_photographs(write_coco(tmp_path, images))
     assert not is_colour(parts[:1])
     assert is_colour(parts[1:])
     source = PhotographSource(parts, seed=1, colour=True)
@@ -120,7 +128,7 @@ def test_colour_is_carried_only_where_there_is_colour(tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_is_named(coco: Path) -> None:
     (coco.parent / "c.png").write_bytes(b"this is not a picture")
     with pytest.raises(StationFault, match=r"c\.png is not a picture"):
-        check_pictures(read_coco(coco))
+        check_pictures(read_photographs(coco))
 
 
 def test_a_picture_that_ends_too_early_is_named(tmp_path: Path) -> None:
@@ -129,13 +137,13 @@ def test_a_picture_that_ends_too_early_is_named(tmp_path: Path) -> None:
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StationFault, match=r"a\.png is not a picture"):
-        check_pictures(read_coco(write_coco(tmp_path, [{"id": 1, "file_name": "a.png"}])))
+        check_pictures(read_photographs(write_coco(tmp_path, [{"id": 1, "file_name": "a.png"}])))
 
 
 def test_a_missing_picture_is_named(coco: Path) -> None:
     (coco.parent / "t.png").unlink()
-    with pytest.raises(StationFault, match=r"t\.png is missing"):
-        check_pictures(read_coco(coco))
+    with pytest.raises(StationFault, match=r"picture 't\.png' is not in"):
+        check_pictures(read_photographs(coco))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"images": [{"id": 1}]}', '{"images": []}', '{"images": 3}'])
@@ -143,7 +151,7 @@ def test_a_file_that_is_no_coco_file_is_one_sentence(tmp_path: Path, content: st
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(StationFault, match=r"x\.json"):
-        read_coco(path)
+        read_photographs(path)
 
 
 def test_defective_without_annotations_is_defective_where_classes_are_given(tmp_path: Path) -> None:
@@ -157,7 +165,7 @@ def test_defective_without_annotations_is_defective_where_classes_are_given(tmp_
         {"id": 4, "file_name": "d.png", "image_class": "good"},
     ]
     marks = [{"id": 1, "image_id": 4, "category_id": 1, "bbox": [1, 2, 3, 4]}]
-    parts = {p.path.stem: p for p in read_coco(write_coco(tmp_path, images, marks))}
+    parts = {p.path.stem: p for p in read_photographs(write_coco(tmp_path, images, marks))}
     assert {name: p.defective for name, p in parts.items()} == {"a": False, "b": True, "c": False, "d": False}
     source = PhotographSource(list(parts.values()), seed=1)
     truths = {source.photograph(k).path.stem: source.truth(k) for k in range(4)}
@@ -170,9 +178,9 @@ def test_defective_without_annotations_is_defective_where_classes_are_given(tmp_
 @pytest.mark.parametrize(
     ("images", "marked", "sentence"),
     [
-        ([1, 2], "1", "annotation 7 marks the picture '1', which is not in the file"),
-        ([1, 2], 3, "annotation 7 marks the picture 3"),
-        ([1, 1], 1, "two pictures the same id"),
+        ([1, 2], "1", r"annotations\[0\].image_id: '1' is not the id of a picture"),
+        ([1, 2], 3, r"annotations\[0\].image_id: 3 is not the id of a picture"),
+        ([1, 1], 1, "1 is there twice"),
     ],
 )
 def test_an_annotation_that_would_be_lost_is_refused(
@@ -182,4 +190,4 @@ def test_an_annotation_that_would_be_lost_is_refused(
     rows = [{"id": n, "file_name": f"{i}.png"} for i, n in enumerate(images)]
     marks = [{"id": 7, "image_id": marked, "category_id": 1, "bbox": [1, 2, 3, 4]}]
     with pytest.raises(StationFault, match=sentence):
-        read_coco(write_coco(tmp_path, rows, marks))
+        read_photographs(write_coco(tmp_path, rows, marks))
