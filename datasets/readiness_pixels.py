@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from datasets.labels import Picture
+from datasets.ranks import auroc
 from datasets.readiness_remarks import Remark, Weight
 
 _FEW = 8  # pictures below which no outlier can be told
@@ -159,7 +160,7 @@ def _telling(where: str, pictures: Sequence[Picture], measured: Mapping[str, Mea
     out = []
     for name, of in statistics.items():
         values = np.array([of(measured[picture.name]) for picture in pictures])
-        area = auroc(bad, values)
+        area = auroc(values[~bad], values[bad])
         area = max(area, 1 - area)
         if area >= _TELLING:
             out.append(
@@ -173,12 +174,3 @@ def _telling(where: str, pictures: Sequence[Picture], measured: Mapping[str, Mea
                 )
             )
     return out
-
-
-def auroc(positive: np.ndarray, values: np.ndarray) -> float:
-    """Area under the ROC curve by ranks, ties counted half (Mann and Whitney 1947)."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    after = np.cumsum(counts)
-    ranks = (after - (counts - 1) / 2)[place]
-    ones, zeros = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))

@@ -16,6 +16,8 @@ from math import exp, log, sqrt
 import cv2
 import numpy as np
 
+from datasets.ranks import midranks
+
 TWO_SIDED_95 = 1.959963984540054
 AUPRO_FALSE_RATE = 0.3
 """AUPRO is taken up to this share of false pixels (Bergmann et al., IJCV 129, 2021) and divided by it."""
@@ -35,22 +37,15 @@ class Auroc:
     method: str
 
 
-def _midranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties sharing the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((last - counts + 1 + last) / 2)[place]
-
-
 def auroc(good: Sequence[float], defective: Sequence[float]) -> Auroc | None:
     """AUROC of defective over good scores; None where one side is empty."""
     low, high = np.asarray(good, np.float64), np.asarray(defective, np.float64)
     m, n = len(high), len(low)
     if not m or not n:
         return None
-    together = _midranks(np.concatenate([high, low]))
-    over = (together[:m] - _midranks(high)) / n  # for each defective: share of goods below it
-    under = 1 - (together[m:] - _midranks(low)) / m  # for each good: share of defectives above it
+    together = midranks(np.concatenate([high, low]))
+    over = (together[:m] - midranks(high)) / n  # for each defective: share of goods below it
+    under = 1 - (together[m:] - midranks(low)) / m  # for each good: share of defectives above it
     value = float(over.mean())
     if value in (0.0, 1.0) or min(m, n) < 2:
         lower, upper, method = *_newcombe(value, m, n), "Newcombe method 5"

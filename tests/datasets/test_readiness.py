@@ -14,8 +14,8 @@ import pytest
 
 from datasets.cli import main
 from datasets.labels import Label, LabelledSet, Picture
+from datasets.ranks import auroc
 from datasets.readiness import Report, claim_remarks, examine
-from datasets.readiness_pixels import auroc
 from datasets.readiness_remarks import Weight
 from inspection.types import Box
 from tests.datasets.drawn import as_coco, kept, some, surface
@@ -119,7 +119,7 @@ def test_a_trivial_statistic_that_tells_good_from_bad_is_named(tmp_path: Path) -
     ]
     report = examine({"data": the_set([p for p in pictures if p.good] + brighter)}, quick=True)
     assert any("mean grey" in text for text in said(report, "trivial statistic"))
-    assert auroc(np.array([True, False, False]), np.array([1.0, 1.0, 0.0])) == pytest.approx(0.75)
+    assert auroc(good=[1.0, 0.0], bad=[1.0]) == pytest.approx(0.75)
 
 
 def test_the_command_names_a_leak_fails_and_writes_a_page(

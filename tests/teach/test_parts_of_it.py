@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.labels import Picture
+from datasets.ranks import auroc
 from training.anomaly.bank import coreset, distances, extended
 from training.anomaly.gaussian import PoseSums, pose_distances
 from training.anomaly.goods import folds_of
 from training.anomaly.taught import scores_of
-from training.anomaly.threshold import auroc, choose_limit
+from training.anomaly.threshold import choose_limit
 
 
 def _picture(name: str, **given: str) -> Picture:

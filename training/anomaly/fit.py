@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.ranks import auroc
 from inspection.types import StationFault
 from training.anomaly.bank import BANK, coreset
 from training.anomaly.features import Looking, Shown
 from training.anomaly.gaussian import COMPONENTS, PoseSums
 from training.anomaly.planted import plant
 from training.anomaly.taught import Basis, Pose, Taught, bank_map, pose_map
-from training.anomaly.threshold import Limit, auroc, choose_limit
+from training.anomaly.threshold import Limit, choose_limit
 
 BASIS_PARTS = 40
 PLANTED = 80

@@ -65,9 +65,3 @@ def choose_limit(held_out: Sequence[float], wanted: float = OVERKILL) -> Limit:
     rank = min(good, int(np.ceil((good + 1) * (1 - wanted) - 1e-9)))
     value = float(ordered[rank - 1]) * _CLEAR
     return Limit(value=value, good=good, above=int((ordered >= value).sum()), wanted=wanted)
-
-
-def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
-    """Chance that a bad one scores higher than a good one; ties count half."""
-    low, high = np.asarray(good, np.float64), np.asarray(bad, np.float64)
-    return float((high[:, None] > low).mean() + 0.5 * (high[:, None] == low).mean())
