@@ -20,14 +20,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from inspection.storage.database import NAMES
+
+metadata = MetaData(naming_convention=NAMES)
 
 
 def _fact(name: str, *columns: Column[object] | UniqueConstraint | Index) -> Table:

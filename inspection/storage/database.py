@@ -16,6 +16,13 @@ from sqlalchemy import Connection, Engine, event
 
 from inspection.types import StationFault
 
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Names of indices and constraints, so that a later migration can find them (Alembic's advice)."""
 Migrations = Sequence[tuple[str, Callable[[Operations], None]]]
 """Revision and what it does, oldest first."""
 
