@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inspection.types import StationFault
+from inspection.window import PairWindow
 
 Positive = Annotated[float, Field(gt=0)]
 Rectangle = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=4, max_length=4)]
@@ -62,6 +63,11 @@ class LineTable(_Table):
     def pair_window_pulses(self) -> int:
         """Half the minimum pitch: how far a picture's count may lie from its part's (line contract)."""
         return max(1, self.min_pitch_pulses // 2)
+
+    @property
+    def pair_window(self) -> PairWindow:
+        """What inspector and gate, each for itself, hold a picture against its part with."""
+        return PairWindow(kind=self.pairing, pulses=self.pair_window_pulses, time_ns=self.pair_time_ns)
 
     @property
     def half_pitch_ns(self) -> int:

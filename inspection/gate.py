@@ -33,7 +33,6 @@ from inspection.recipe import Recipe
 from inspection.timing import timing_report
 from inspection.tracker import Tracker, TrackerSettings
 from inspection.types import Epoch, Reason, StationFault
-from inspection.window import PairWindow
 
 _TURN_S = 0.025
 _SWEEP_TURNS = 40
@@ -258,7 +257,7 @@ def tracker_settings(config: StationConfig) -> TrackerSettings:
         deadline_ns=line.deadline_ns,
         poll_ns=int(line.plc_poll_ms * 1e6),
         min_pitch_pulses=line.min_pitch_pulses,
-        window=PairWindow(kind=line.pairing, pulses=line.pair_window_pulses, time_ns=line.pair_time_ns),
+        window=line.pair_window,
         fired=config.fired,
         fire_limit_ns=line.half_pitch_ns,
     )

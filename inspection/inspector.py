@@ -32,7 +32,6 @@ from inspection.shadow_feed import ShadowFeed
 from inspection.slots import CameraSlots, Keeper
 from inspection.swapping import Swapping
 from inspection.types import PartFault, StationFault
-from inspection.window import PairWindow
 from weights.bundle import TRUSTED_HERE, Bundle, load_bundle
 from weights.signing import station_key
 
@@ -92,11 +91,7 @@ def build_judging(config: StationConfig, recipe: Recipe, *, max_batch: int, time
     wait_ns = max(line.deadline_ns - _ANSWER_MARGIN_NS, line.deadline_ns // 2)
     pairer = Pairer(
         views=views,
-        window=PairWindow(
-            kind=line.pairing,
-            pulses=line.pair_window_pulses,
-            time_ns=line.pair_time_ns,
-        ),
+        window=line.pair_window,
         frame_wait_ns=wait_ns,
         part_wait_ns=wait_ns,
         max_parts=_MAX_PARTS,
