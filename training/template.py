@@ -25,12 +25,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.coco import read_coco
 from datasets.labels import Picture
 from inspection.pixels import Letterbox
 from inspection.prepare import Reference
 from inspection.statistics import upper_bound
 from inspection.types import StationFault
+from training.anomaly.goods import good_pictures
 from training.pictures import prepared_picture, read_picture
 from weights.bundle import write_bundle
 from weights.keys import default_key_dir
@@ -41,7 +41,6 @@ WINDOW_PX = 5  # differences are averaged over this square
 STRIDE_PX = 4  # of the map that comes out; each cell holds the highest difference below it
 LEAST_DIFFERENCE = 0.02
 """Limit where the good pictures show no difference at all: 5 of 255 grey levels over the whole window."""
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,36 +121,28 @@ def _limit(highest: Sequence[float]) -> float:
     return max(LEAST_DIFFERENCE, 1.25 * spared[-1]) if spared else LEAST_DIFFERENCE
 
 
-def good_pictures(source: Path, reference: Path | None) -> tuple[Picture, ...]:
+def compared_pictures(source: Path, reference: Path | None) -> tuple[Picture, ...]:
     """Good pictures of a folder or a COCO file, each with its reference. StationFault when there are none."""
-    if source.is_dir():
-        if reference is None:
-            raise StationFault(
-                f"{source} is a folder: name the --reference that its pictures are compared with"
-            )
-        found = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES]
-        pictures = [_picture(path) for path in found if path.resolve() != reference.resolve()]
-    else:
-        labelled = read_coco(source)
-        pictures = [picture for picture in (*labelled.pictures, *labelled.templates) if picture.good]
+    if reference is None and source.is_dir():
+        raise StationFault(f"{source} is a folder: name the --reference that its pictures are compared with")
+    pictures = good_pictures(source)
     if reference is not None:
-        pictures = [replace(picture, template=reference) for picture in pictures]
+        pictures = tuple(
+            replace(picture, template=reference)
+            for picture in pictures
+            if picture.path.resolve() != reference.resolve()
+        )
     if not pictures:
-        raise StationFault(f"{source} holds no good pictures to set the limit by: add some")
+        raise StationFault(f"{source} holds no good pictures but the reference: add some to set the limit by")
     lacking = next((picture for picture in pictures if picture.template is None), None)
     if lacking is not None:
         raise StationFault(f"{source}: {lacking.name} has no template_file; name one, or give --reference")
-    return tuple(pictures)
-
-
-def _picture(path: Path) -> Picture:
-    height_px, width_px = read_picture(path, 1).shape
-    return Picture(name=path.name, path=path, width_px=width_px, height_px=height_px, image_class="good")
+    return pictures
 
 
 def teach_template(given: argparse.Namespace) -> dict[str, Any]:
     """Set the limit and write the signed bundle; the figures that a person needs."""
-    pictures = good_pictures(given.good, given.reference)
+    pictures = compared_pictures(given.good, given.reference)
     step = Reference(search_px=given.search)
     width_px, height_px = (
         (n + STRIDE_PX - 1) // STRIDE_PX * STRIDE_PX for n in _one_size(pictures, given.good)

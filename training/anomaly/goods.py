@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.coco import read_coco
+from datasets.hostile import PICTURE_SUFFIXES
 from datasets.labels import Picture
 from inspection.types import StationFault
 from training.pictures import read_picture
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LEAST_GOOD = 8
 FOLDS = 5
 
