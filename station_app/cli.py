@@ -14,7 +14,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
@@ -201,90 +201,43 @@ def doctor(
     _become("inspection.doctor", _given(config=config, json=json))
 
 
+class HandedOn(NamedTuple):
+    """A command whose options, `--help` included, are its module's own."""
+
+    module: str
+    help: str
+    first: tuple[str, ...] = ()  # words before those of the person
+    trains: bool = False  # needs the training extras
+
+
+HANDED_ON = {
+    "train": HandedOn("training.train", "Train a model bundle.", trains=True),
+    "teach": HandedOn("training.teach", "Teach from good parts alone."),
+    "template": HandedOn("training.template", "Make a golden-template bundle."),
+    "evaluate": HandedOn("training.evaluate", "Measure a bundle on parts it never saw."),
+    "data": HandedOn("datasets.cli", "Labelled pictures: import, check, snapshot, review."),
+    "models": HandedOn("weights.models", "The station's registry of bundles: list, add."),
+    "shadow": HandedOn("weights.models", "Let a bundle judge beside the active one.", ("shadow",)),
+    "promote": HandedOn("weights.models", "Make a bundle the active one, if the rule allows.", ("promote",)),
+    "watch": HandedOn("inspection.watching", "Test the active bundle against people's reviews."),
+    "rollback": HandedOn("weights.models", "Back to the bundle before.", ("rollback",)),
+}
+"""In the order of `gatesight --help`."""
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-@app.command(short_help="Train a model bundle.", context_settings=_PASS_THROUGH, add_help_option=False)
-def train(context: typer.Context) -> None:
-    """Train a model bundle (`gatesight train --help` lists the options). Needs the training extras."""
-    _needs_training("train")
-    _become("training.train", context.args)
+def _hand_on(name: str, command: HandedOn) -> None:
+    """Add one command that becomes its module with every word that follows."""
+
+    @app.command(name, short_help=command.help, context_settings=_PASS_THROUGH, add_help_option=False)
+    def become(context: typer.Context) -> None:
+        if command.trains:
+            _needs_training(name)
+        _become(command.module, [*command.first, *context.args])
 
 
-@app.command(short_help="Teach from good parts alone.", context_settings=_PASS_THROUGH, add_help_option=False)
-def teach(context: typer.Context) -> None:
-    """Teach from good parts alone, add more, or forgive one (`gatesight teach --help` lists the options)."""
-    _become("training.teach", context.args)
-
-
-@app.command(short_help="Make a golden-template bundle.", context_settings=_PASS_THROUGH, add_help_option=False)
-def template(context: typer.Context) -> None:
-    """Make a bundle that compares with a reference picture (`gatesight template --help` lists the options)."""
-    _become("training.template", context.args)
-
-
-@app.command(
-    short_help="Measure a bundle on parts it never saw.", context_settings=_PASS_THROUGH, add_help_option=False
-)
-def evaluate(context: typer.Context) -> None:
-    """Measure a bundle on parts it never saw (`gatesight evaluate --help` lists the options)."""
-    _become("training.evaluate", context.args)
-
-
-@app.command(
-    short_help="Labelled pictures: import, check, snapshot, split, export.",
-    context_settings=_PASS_THROUGH,
-    add_help_option=False,
-)
-def data(context: typer.Context) -> None:
-    """Labelled pictures: import, check, snapshot, split, export (`gatesight data --help` lists them)."""
-    _become("datasets.cli", context.args)
-
-
-@app.command(
-    short_help="The station's registry of bundles: list, add.",
-    context_settings=_PASS_THROUGH,
-    add_help_option=False,
-)
-def models(context: typer.Context) -> None:
-    """The station's registry of bundles: every bundle, its state, and who did what when and why; add one."""
-    _become("weights.models", context.args)
-
-
-@app.command(
-    short_help="Let a bundle judge beside the active one.",
-    context_settings=_PASS_THROUGH,
-    add_help_option=False,
-)
-def shadow(context: typer.Context) -> None:
-    """Let a bundle judge live parts beside the active one, without any power over the gate."""
-    _become("weights.models", ["shadow", *context.args])
-
-
-@app.command(
-    short_help="Make a bundle the active one, if the rule allows.",
-    context_settings=_PASS_THROUGH,
-    add_help_option=False,
-)
-def promote(context: typer.Context) -> None:
-    """Make a bundle the one that the station judges by: the rule allows it, and a named person asks for it."""
-    _become("weights.models", ["promote", *context.args])
-
-
-@app.command(
-    short_help="Test the active bundle against what people reviewed.",
-    context_settings=_PASS_THROUGH,
-    add_help_option=False,
-)
-def watch(context: typer.Context) -> None:
-    """Test the active bundle against what people reviewed; a worse one is taken back in the watch's name."""
-    _become("inspection.watching", context.args)
-
-
-@app.command(short_help="Back to the bundle before.", context_settings=_PASS_THROUGH, add_help_option=False)
-def rollback(context: typer.Context) -> None:
-    """Take the active bundle back; the one before it judges again within seconds."""
-    _become("weights.models", ["rollback", *context.args])
+for _name, _command in HANDED_ON.items():
+    _hand_on(_name, _command)
 
 
 @bundle_app.command("show", short_help="Print the card of a bundle.")

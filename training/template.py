@@ -25,19 +25,27 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.labels import Picture
+from datasets.labels import LabelledSet, Picture
 from inspection.pixels import Letterbox
 from inspection.prepare import Reference
 from inspection.statistics import upper_bound
 from inspection.types import StationFault
 from training.anomaly.goods import good_pictures
+from training.answers import questions_of
+from training.code import code_commit
+from training.engine import unsigned_bundle
+from training.parity import prove_parity
+from training.part_level import recipe_from_limits
 from training.pictures import prepared_picture, read_picture
+from training.sets import described
 from weights.bundle import write_bundle
+from weights.card import parse_card
 from weights.keys import default_key_dir
 from weights.signing import station_key
 
 OPSET = 18
 WINDOW_PX = 5  # differences are averaged over this square
+PARITY_PICTURES = 24
 STRIDE_PX = 4  # of the map that comes out; each cell holds the highest difference below it
 LEAST_DIFFERENCE = 0.02
 """Limit where the good pictures show no difference at all: 5 of 255 grey levels over the whole window."""
@@ -97,6 +105,19 @@ def template_model(settings: Settings) -> bytes:
 def difference(planes: np.ndarray, tolerance_px: int) -> float:
     """The highest windowed difference of one prepared picture, uint8 (h, w, 3), as the graph computes it."""
     picture, reference = (planes[..., n].astype(np.float32) / 255 for n in (0, 1))
+    return float(_windowed(picture, reference, tolerance_px).max())
+
+
+def plain_answer(planes: np.ndarray, settings: Settings) -> np.ndarray:
+    """The map that the graph must give, in plain arithmetic: (1, 3, h, w) in 0..1 to (1, 1, h / 4, w / 4)."""
+    windowed = _windowed(planes[0, 0], planes[0, 1], settings.tolerance_px)
+    height_px, width_px = windowed.shape
+    cells = windowed.reshape(height_px // STRIDE_PX, STRIDE_PX, width_px // STRIDE_PX, STRIDE_PX).max((1, 3))
+    return (cells / (cells + np.float32(settings.limit)))[None, None]
+
+
+def _windowed(picture: np.ndarray, reference: np.ndarray, tolerance_px: int) -> np.ndarray:
+    """Differences of two float32 planes, averaged over the window."""
     kernel = np.ones((2 * tolerance_px + 1,) * 2, np.uint8)
     over = np.maximum(picture - cv2.dilate(reference, kernel), 0)
     under = np.maximum(cv2.erode(reference, kernel) - picture, 0)
@@ -104,7 +125,7 @@ def difference(planes: np.ndarray, tolerance_px: int) -> float:
     size = (WINDOW_PX, WINDOW_PX)
     total = cv2.boxFilter(over + under, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
     count = cv2.boxFilter(ones, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return float((total / count).max())
+    return total / count
 
 
 def choose_limit(good: Sequence[float]) -> tuple[float, int]:
@@ -165,6 +186,13 @@ def teach_template(given: argparse.Namespace) -> dict[str, Any]:
         "overkill_upper_95": upper_bound(above, len(values)),
         "misses": "unknown until defects are shown",
     }
+    labelled = LabelledSet(classes=("difference",), pictures=pictures, source=given.good)
+    training = {
+        "method": "golden template",
+        "tolerance_px": given.tolerance,
+        "limit": limit,
+        "code_commit": code_commit(),
+    }
     card = {
         "name": given.name,
         "licence": "AGPL-3.0-or-later",
@@ -175,7 +203,8 @@ def teach_template(given: argparse.Namespace) -> dict[str, Any]:
         "output": {"kind": "maps_nchw"},
         "classes": ["difference"],
         "floor_score": 0.25,
-        "training": {"method": "golden template", "tolerance_px": given.tolerance, "limit": limit},
+        "data": {"good": described(labelled)},
+        "training": training,
         "metrics": {"teaching": overkill},
     }
     recipe = {
@@ -189,15 +218,33 @@ def teach_template(given: argparse.Namespace) -> dict[str, Any]:
     reference = None
     if given.reference is not None:
         reference = cv2.imencode(".png", read_picture(given.reference, 1))[1].tobytes()
+    model = template_model(settings)
+    training["parity"] = _proven(model, card, settings, labelled, reference)
     sha256 = write_bundle(
         given.out / "bundle",
-        model=template_model(settings),
+        model=model,
         card=card,
         key=station_key(given.key_dir or default_key_dir()),
         recipe=recipe,
         reference=reference,
     )
     return {"bundle": str(given.out / "bundle"), "sha256": sha256, "limit": limit, **overkill}
+
+
+def _proven(
+    model: bytes, card: dict[str, Any], settings: Settings, good: LabelledSet, reference: bytes | None
+) -> dict[str, Any]:
+    """The graph in the station's engine against plain arithmetic; StationFault when one verdict flips."""
+    source = good.source / "model.onnx"
+    bundle = unsigned_bundle(
+        model, parse_card(json.dumps(card).encode(), "the template's card"), source, reference=reference
+    )
+    return prove_parity(
+        lambda planes: plain_answer(planes, settings),
+        bundle,
+        recipe_from_limits({"difference": 0.5}),
+        questions_of(good)[:PARITY_PICTURES],
+    )
 
 
 def _one_size(pictures: Sequence[Picture], source: Path) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from station_app.cli import HANDED_ON
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ECHO = "import json, sys\nprint(json.dumps(sys.argv[1:]))\nsys.exit({code})\n"
 FORBIDDEN = (
@@ -62,8 +64,11 @@ def stand_in(folder: Path, module: str, source: str) -> None:
 def test_help_names_every_command() -> None:
     done = gatesight(["--help"])
     assert done.returncode == 0
-    for command in ("demo", "run", "console", "doctor", "train", "evaluate", "data", "bundle", "journal"):
+    own = ("demo", "run", "console", "doctor", "bundle", "journal")
+    for command in (*own, *HANDED_ON):
         assert f"\n  {command} " in done.stdout
+    for command in HANDED_ON.values():
+        assert command.help in " ".join(done.stdout.split())
     assert "not a safety component" in " ".join(done.stdout.split())
 
 
@@ -113,6 +118,10 @@ def test_demo_without_options_hands_on_none(tmp_path: Path) -> None:
         (["doctor", "--json"], "inspection.doctor", ["--json"]),
         (["doctor", "-c", "s.toml"], "inspection.doctor", ["--config", "s.toml"]),
         (["bundle", "trust", "b", "--json"], "weights.bundle", ["trust", "b", "--json"]),
+        *(
+            ([name, "x", "--help", "--json"], command.module, [*command.first, "x", "--help", "--json"])
+            for name, command in HANDED_ON.items()
+        ),
         (["evaluate", "--bundle", "b", "--help"], "training.evaluate", ["--bundle", "b", "--help"]),
         (["data", "import", "s", "--into", "d"], "datasets.cli", ["import", "s", "--into", "d"]),
         (["bundle", "show", "b", "--json"], "weights.bundle", ["show", "b", "--json"]),

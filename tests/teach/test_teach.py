@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.training.promoting import golden_set, promote
 from training.anomaly.state import load_state
 from training.engine import Asked
 from training.teach import main
@@ -64,6 +65,15 @@ def test_the_station_runs_what_was_taught_and_finds_the_gouge(taught: Path, part
         asked.close()
     assert worst.box.x0_px < 108 < worst.box.x1_px
     assert worst.box.y0_px < 80 < worst.box.y1_px
+
+
+def test_what_was_taught_may_be_promoted(taught: Path, parts: Path, keys: Path, tmp_path: Path, capsys):
+    """The rule reads the parity where teaching wrote it."""
+    folders = (sorted((parts / name).iterdir()) for name in ("unseen", "spoilt"))
+    said = promote(taught, golden_set(tmp_path / "golden.json", *folders), keys, tmp_path, capsys)
+    assert said["ok"], said
+    assert said["promoted"]
+    assert any(r["about"] == "parity" and r["sentence"].startswith("0 verdicts flip") for r in said["reasons"])
 
 
 def test_a_person_is_told_what_it_rests_on(taught: Path, keys: Path):

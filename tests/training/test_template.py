@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests.training.promoting import golden_set, promote
+from training import template
 from training.engine import Asked
 from training.template import Settings, choose_limit, difference, main, template_model
 from weights.bundle import load_bundle
@@ -89,6 +92,32 @@ def test_a_taught_template_passes_good_prints_and_finds_the_spoilt_one(prints: P
     assert worst.score > 0.5
     assert worst.box.x0_px < 60 < worst.box.x1_px
     assert worst.box.y0_px < 40 < worst.box.y1_px
+
+
+def test_a_template_proves_its_parity_and_may_be_promoted(prints: Path, capsys):
+    order = ["--good", str(prints / "good"), "--reference", str(prints / "golden.png"), "--search", "3"]
+    assert main([*order, "--out", str(prints / "t"), "--key-dir", str(prints / "keys")]) == 0
+    golden = golden_set(
+        prints / "golden.json", [prints / "good" / f"{n}.png" for n in range(6)], [prints / "spoilt.png"]
+    )
+    said = promote(prints / "t", golden, prints / "keys", prints, capsys)
+    assert said["ok"], said
+    assert said["promoted"]
+    parity = next(r for r in said["reasons"] if r["about"] == "parity")
+    assert parity["sentence"].startswith("0 verdicts flip")
+    assert "on 21 pictures" in parity["sentence"]  # the reference is a good part too
+
+
+def test_a_graph_that_answers_otherwise_than_plain_arithmetic_makes_no_bundle(
+    prints: Path, monkeypatch, capsys
+):
+    """The seeded bug: the graph that is signed has a limit of its own."""
+    right = template.template_model
+    monkeypatch.setattr(template, "template_model", lambda s: right(replace(s, limit=s.limit / 2)))
+    order = ["--good", str(prints / "good"), "--reference", str(prints / "golden.png"), "--search", "3"]
+    assert main([*order, "--out", str(prints / "t"), "--key-dir", str(prints / "keys")]) == 3
+    assert "does not answer as" in capsys.readouterr().err
+    assert not (prints / "t").exists()
 
 
 def test_the_same_pictures_make_the_same_bundle(prints: Path, capsys):
