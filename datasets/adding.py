@@ -2,13 +2,17 @@
 """Take a labelled set into a dataset home: all of it, or nothing.
 
 Pictures go first, each durable under its own content's name; then one transaction adds every fact about them.
-A killed import leaves at most pictures that no fact names: only space.
+A killed import leaves at most pictures that no fact names, only space, and half-written files that the next
+import removes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from datasets.beliefs import Believed, believed
 from datasets.labels import LabelledSet, Picture
 from datasets.revising import first_rows, revision
 from datasets.shapes import canonical, picture_kind
-from datasets.store import Act, DatasetHome
+from datasets.store import INTAKE_NAME, Act, DatasetHome
 from inspection.types import StationFault
 
 _AT_ONCE = 16  # a disk syncs many files about as fast as one
@@ -76,10 +80,30 @@ def add(
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise StationFault(f"{labelled.source}: two pictures are named {twice}; each needs a name of its own.")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with _coming_in(home), ThreadPoolExecutor(_AT_ONCE) as pool:
         stored = list(pool.map(lambda picture: _store(home, picture, prefix), labelled.pictures))
     with home.acting(kind, who, why) as act:
         return _add_facts(act, labelled, stored, side=side, unlabelled=unlabelled, replace=replace)
+
+
+@contextmanager
+def _coming_in(home: DatasetHome) -> Iterator[None]:
+    """Say that pictures come in. Who finds nobody else at it removes the half-written files of killed imports.
+
+    A lock ends with its process: where it can be had alone, whoever wrote what lies there is dead.
+    """
+    descriptor = os.open(home.folder / INTAKE_NAME, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # what lies there may be theirs; who comes alone will sweep
+        else:
+            home.images.sweep_leftovers()
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _store(home: DatasetHome, picture: Picture, prefix: str) -> _Stored:

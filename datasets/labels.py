@@ -125,12 +125,15 @@ class LabelledSet:
 
     @property
     def templates(self) -> tuple[Picture, ...]:
-        """One good picture for each distinct template, in order of appearance: good parts of their own."""
+        """One good picture for each distinct template, in order of appearance: good parts of their own.
+
+        Each is named after the first picture that names it: file names repeat from folder to folder.
+        """
         distinct: dict[Path, Picture] = {}
         for picture in self.pictures:
             if picture.template is not None and picture.template not in distinct:
                 distinct[picture.template] = Picture(
-                    name=f"template:{picture.template.name}",
+                    name=f"template:{picture.name}",
                     path=picture.template,
                     width_px=picture.width_px,
                     height_px=picture.height_px,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datasets.formats.table import format_named
 from datasets.labels import LabelledSet
+from inspection.storage.files import sync_folder
 from inspection.types import StationFault
 
 _STAGING = ".gatesight-export-"
@@ -33,7 +34,7 @@ def export(sets: Mapping[str, LabelledSet], folder: Path, format_name: str) -> d
             written = {key: form.write(labelled, staging / key) for key, labelled in sets.items()}
             _sync(staging)
             staging.rename(target)  # an empty folder of that name gives way
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -44,16 +45,8 @@ def export(sets: Mapping[str, LabelledSet], folder: Path, format_name: str) -> d
 def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_dir():
-            _sync_folder(path)
+            sync_folder(path)
         else:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)

@@ -27,7 +27,8 @@ from datasets.shapes import canonical, label_from_plain, label_to_plain
 from datasets.splits import GOLDEN, SIDES, Plan
 from datasets.splitting import split_in
 from datasets.store import DatasetHome, is_home, open_home
-from inspection.storage.images import PictureAltered, write_durably
+from inspection.storage.files import LEFTOVER, write_durably
+from inspection.storage.images import PictureAltered
 from inspection.types import StationFault
 
 FORMAT = "gatesight snapshot 1"
@@ -89,8 +90,10 @@ def take(
         number = hashlib.sha256(data).hexdigest()
         known = act.connection.execute(select(t.snapshots.c.id).where(t.snapshots.c.sha256 == number)).first()
         path = home.snapshots / f"{number}.json"
+        for left in home.snapshots.glob(f"*{LEFTOVER}"):  # of acts that were killed: we hold the turn
+            left.unlink()
         if not path.is_file() or path.read_bytes() != data:
-            write_durably(path, data)  # before its row: a snapshot that is listed can be read
+            write_durably(path, data, mode=None)  # before its row: a snapshot that is listed can be read
         if known is None:
             act.insert(t.snapshots, [{"sha256": number}])
     unlabelled = len(present) - len(pictures)

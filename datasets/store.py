@@ -27,7 +27,10 @@ from datasets.shapes import PICTURE_KINDS
 from inspection.storage.images import ImageStore
 from inspection.types import StationFault
 
-_OURS = {SQLITE_NAME, SQLITE_NAME + "-wal", SQLITE_NAME + "-shm", SETTINGS_NAME, ".lock", "images", "snapshots"}
+INTAKE_NAME = ".intake"
+"""Locked file that everybody shares who writes pictures."""
+_DATABASE = {SQLITE_NAME, SQLITE_NAME + "-wal", SQLITE_NAME + "-shm", SETTINGS_NAME, ".lock"}
+_OURS = _DATABASE | {INTAKE_NAME, "images", "snapshots"}
 _LONGEST_WHO = 200
 
 

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from inspection.storage.files import sync_folder, write_durably
 from inspection.types import StationFault
-from weights.signing import sync_folder, write_durably
 
 STATE_NAME, PREVIOUS_NAME = "state.safetensors", "state_before.safetensors"
 _FACTS = "facts"

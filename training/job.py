@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inspection.storage.files import write_durably
 from inspection.types import StationFault
-from weights.signing import write_durably
 
 JOB_VERSION = 1
 STATES = ("queued", "running", "failed", "cancelled", "done")

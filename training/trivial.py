@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from datasets.readiness_pixels import laplacian_variance
 from training.areas import auroc
 
 
@@ -23,7 +24,7 @@ def statistics_of(picture: np.ndarray) -> dict[str, float]:
     return {
         "mean grey": float(grey.mean()),
         "contrast": float(grey.std()),
-        "laplacian variance": float(cv2.Laplacian(grey, cv2.CV_64F).var()),
+        "laplacian variance": laplacian_variance(grey),
         "darkest percent": float(low),
         "median grey": float(median),
         "brightest percent": float(high),

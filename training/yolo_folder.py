@@ -24,10 +24,10 @@ import numpy as np
 from datasets.labels import GOOD_CLASSES, Label, LabelledSet, Picture
 from inspection.pixels import Letterbox
 from inspection.prepare import SAME
+from inspection.storage.files import sync_folder
 from inspection.types import StationFault
 from training.pictures import prepared_picture
 from training.recipe import TrainingRecipe
-from weights.signing import sync_folder
 
 MIN_SIDE_PX = 1.0  # a label thinner than this in the input carries nothing to learn
 GOOD = "good"

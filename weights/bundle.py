@@ -27,6 +27,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from inspection.storage.files import sync_folder, write_durably
 from inspection.types import StationFault
 from weights.card import Card, parse_card
 from weights.onnx_check import ModelShape, check_onnx
@@ -37,9 +38,7 @@ from weights.signing import (
     public_text,
     sign,
     signature_holds,
-    sync_folder,
     trusted_keys,
-    write_durably,
 )
 
 MANIFEST_VERSION = 1

@@ -25,6 +25,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from inspection.storage.files import sync_folder
 from inspection.types import StationFault
 
 HISTORY_NAME = "history.jsonl"
@@ -244,11 +245,7 @@ def append(
         f.flush()
         os.fsync(f.fileno())
     if not existed:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)  # without it a power cut may undo the file's very name
-        finally:
-            os.close(fd)
+        sync_folder(folder)
     return changed
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inspection.storage.files import sync_folder, write_durably
 from inspection.types import StationFault
 from weights.bundle import Bundle, load_bundle
 from weights.history import BUNDLES, Act, BundleState, Entry, Standing, append, find, read, writing
-from weights.signing import sync_folder, write_durably
 
 EVALUATIONS = "evaluations"
 _MAX_EVALUATION_BYTES = 64 << 20

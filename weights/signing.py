@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from inspection.storage.files import write_durably
 from inspection.types import StationFault
 
 PRIVATE_NAME = "station.key"
@@ -114,39 +114,6 @@ def station_key(key_dir: Path) -> Ed25519PrivateKey:
     if not pub.exists():
         write_durably(pub, public_text(public_bytes(key)).encode(), mode=0o644)
     return key
-
-
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644, exclusive: bool = False) -> None:
-    """Temp file, fsync, rename, fsync of the folder: after a power cut the file is whole or absent.
-
-    With `exclusive` an existing file wins: it is kept and FileExistsError is raised.
-    """
-    temp = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(fd, "wb") as f:
-            os.fchmod(f.fileno(), mode)  # the umask must not decide
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        if exclusive:
-            os.link(temp, path)
-            temp.unlink()
-        else:
-            temp.rename(path)
-    except OSError:
-        temp.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable: without it a rename can be undone by a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _create_key(key_dir: Path, path: Path) -> None:

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The content-addressed image store: a picture's name is the sha256 of its bytes.
 
-A file is written beside its place, synced, renamed, and its directory synced: without the last step a power
-cut takes pictures back whose rows already stand (measured: 2 of 649; with it 0 of 757).
+A picture is durable (`inspection/storage/files.py`) before a row names it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
-from secrets import token_hex
+
+from inspection.storage.files import LEFTOVER, sync_folder, write_durably
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _WRITTEN_HERE = frozenset({"jpg", "png"})
@@ -39,9 +38,9 @@ class ImageStore:
         digest = hashlib.sha256(data).hexdigest()
         place = self.path(digest, kind)
         if place.exists():
-            _sync_directory(place.parent)  # whoever put it there may not have come so far yet
+            sync_folder(place.parent)  # whoever put it there may not have come so far yet
             return digest
-        write_durably(place, data)
+        write_durably(place, data, mode=None)
         return digest
 
     def get(self, digest: str, kind: str) -> bytes | None:
@@ -68,33 +67,7 @@ class ImageStore:
 
     def sweep_leftovers(self) -> int:
         """Remove half-written files of a killed writer; how many there were."""
-        leftovers = list(self._root.glob("??/??/*.new"))
+        leftovers = list(self._root.glob(f"??/??/*{LEFTOVER}"))
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(leftovers)
-
-
-def write_durably(place: Path, data: bytes) -> None:
-    """A whole file under its name, on the disk for good, or OSError and nothing half-written."""
-    fresh = [folder for folder in (place.parent, *place.parent.parents) if not folder.exists()]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temp = place.with_suffix(f".{token_hex(8)}.new")  # two may write the same file at once
-    try:
-        with temp.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        temp.rename(place)
-    except OSError:
-        temp.unlink(missing_ok=True)
-        raise
-    for folder in (place.parent, *(made.parent for made in fresh)):
-        _sync_directory(folder)
-
-
-def _sync_directory(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

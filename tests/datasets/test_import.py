@@ -4,13 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -159,43 +153,6 @@ def test_a_folder_with_two_sets_asks_which(tmp_path: Path, capsys: pytest.Captur
     assert main(["import", str(tmp_path / "set"), "--into", str(tmp_path / "home"), "--format", "coco"]) == 0
     assert main(["import", str(tmp_path / "set"), "--into", str(tmp_path / "home"), "--format", "cooc"]) == 3
     assert "--format cooc: no such format; there are coco, yolo" in capsys.readouterr().err
-
-
-def test_a_killed_import_leaves_all_or_nothing(tmp_path: Path) -> None:
-    """kill -9 at random moments: what was there stays, what came is whole, the next import cleans up."""
-    export({"": rich_set(tmp_path / "first", 4)}, tmp_path / "one", "coco")
-    export({"": rich_set(tmp_path / "second", 60)}, tmp_path / "two", "coco")
-    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
-        for path in sorted(p for p in (tmp_path / "two").rglob("*") if p.is_file()):
-            archive.write(path, path.relative_to(tmp_path / "two").as_posix())
-    home = tmp_path / "home"
-    assert main(["import", str(tmp_path / "one"), "--into", str(home)]) == 0
-    before = plain(believed_in(home))
-    arguments = ["import", str(tmp_path / "two.zip"), "--into", str(home), "--prefix", "two/"]
-    chance = random.Random(20261122)
-    begun = time.monotonic()
-    whole = subprocess.run([sys.executable, "-m", "datasets.cli", "--help"], capture_output=True, check=True)
-    assert whole.returncode == 0
-    start_s = time.monotonic() - begun
-    outcomes = set()
-    for _ in range(8):
-        with subprocess.Popen(
-            [sys.executable, "-m", "datasets.cli", *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as child:
-            try:
-                child.wait(timeout=chance.uniform(0.5, 6.0) * start_s)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-        now = plain(believed_in(home))
-        assert {k: v for k, v in now["pictures"].items() if not k.startswith("two/")} == before["pictures"]
-        outcomes.add(len(now["pictures"]) - 4)
-        assert outcomes <= {0, 60}
-    assert main(arguments) == 0
-    assert len(believed_in(home).pictures) == 64
-    assert not list(tmp_path.glob(".gatesight-*"))
 
 
 @pytest.mark.data

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from datasets.labels import Picture
+from inspection.storage.files import sync_folder
 from inspection.types import StationFault
 from training.anomaly.backbone import restore_backbone
 from training.anomaly.bank import distances, extended
@@ -30,7 +31,6 @@ from training.anomaly.taught import Pose, Taught
 from training.anomaly.teaching import facts_of, frame_of
 from training.anomaly.threshold import choose_limit
 from training.job import file_sha256
-from weights.signing import sync_folder
 
 MOST_ADDED = 400  # entries one call may add to the bank
 COVER = 0.9  # patches nearer than this quantile of the bank's own spacing are known already

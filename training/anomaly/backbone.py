@@ -20,9 +20,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper, version_converter
 
+from inspection.storage.files import write_durably
 from inspection.types import StationFault
 from training.anomaly.writing import OPSET, cut
-from weights.signing import write_durably
 
 STRIDES = (8, 16)
 PROBE_PX = 256  # shapes are inferred for an input of this size; strides divide it

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from inspection.storage.files import write_durably
 from training.anomaly.taught import scores_of
-from weights.signing import write_durably
 
 WORST = 12
 _COLUMNS, _CELL_PX, _TITLE_PX = 4, 320, 22

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from inspection.storage.files import write_durably
 from inspection.types import StationFault
 from training.anomaly.gaussian import PoseSums
 from training.anomaly.taught import Basis, Pose, Taught
-from weights.signing import write_durably
 
 ARRAYS, FACTS, BACKBONE = "taught.npz", "teach.json", "backbone.onnx"
 _FORMAT = 1

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from inspection.storage.files import sync_folder
 from inspection.types import StationFault
 from training.backbone.batches import Batch
 from training.backbone.network import Backbone
@@ -155,11 +156,7 @@ def save(run: Run, folder: Path) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.rename(target)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder)
 
 
 def resume(settings: Settings, device: torch.device, folder: Path) -> Run:
