@@ -7,6 +7,7 @@ picture without one. Only this file of the room imports onnx and onnxruntime, an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class Backbone:
     ) -> None:
         try:
             model = _loaded(path)
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
             self.taps = tuple(taps) if taps else backbone_taps(model)
             shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
             _expose(model, self.taps)
@@ -55,6 +57,8 @@ class Backbone:
         if len(shape) != 4 or shape[1] not in {1, 3}:
             raise StationFault(f"{path}: its input is {shape}; a backbone takes (1, 1 or 3, height, width)")
         self.name = path.name
+        self.identity = " ".join((content, *self.taps, str(size_px), str(scale)))
+        """Network, tensors, size and scale: the same identity gives the same features."""
         self._channels: int = shape[1]
         self._height_px = size_px or shape[2] or 320
         self._width_px = size_px or shape[3] or 320

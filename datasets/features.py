@@ -23,6 +23,8 @@ Describe = Callable[[Sequence[np.ndarray]], np.ndarray]
 BACKBONE_VARIABLE = "GATESIGHT_BACKBONE"
 PLAIN = "plain"
 _SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "backbone"
+BOXES_VERSION = 1  # count up when `crop_of` cuts otherwise
+_PLAIN_VERSION = 1  # count up when `plain_features` says other things
 _SIDE_PX = 128
 _CELLS = 4
 _AROUND = 0.25  # of a box's size is shown around it: a defect is seen against what surrounds it
@@ -52,6 +54,13 @@ def describer(backbone: Path | str | None = None) -> tuple[Describe, str]:
     if shipped and str(wanted) != PLAIN:
         return _named(shipped[0])
     return plain_features, PLAIN
+
+
+def name_of(describe: Describe) -> str | None:
+    """What tells this description from every other, for whoever keeps what it says; None when nothing does."""
+    if isinstance(describe, Backbone):
+        return describe.identity
+    return f"{PLAIN} {_PLAIN_VERSION} opencv {cv2.__version__}" if describe is plain_features else None
 
 
 def _named(path: Path) -> tuple[Describe, str]:

@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which pictures are near-twins, and which of those lie on both sides of a split.
 
-Three steps. Identical bytes are found by sha256. A perceptual hash (256 bits of a DCT) and features of each
-picture name its few nearest candidates. Candidates are laid on each other and compared in detail
-(`datasets/registration.py`). How alike is too alike is measured on the data at hand: one camera and one fixture
-make every picture alike, so twins have to be at least halfway from what unrelated pictures of the set reach to
-identity. Rotations are not looked for.
+Four steps. Identical bytes are found by sha256. A perceptual hash (256 bits of a DCT) and features of each
+picture name its few nearest candidates. Sketches (`datasets/sketches.py`) tell which of these may be twins at
+all; those are laid on each other and compared in detail (`datasets/registration.py`). How alike is too alike is
+measured on the data at hand: one camera and one fixture make every picture alike, so twins have to be at least
+halfway from what unrelated pictures of the set reach to identity. Rotations are not looked for.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import groupby
 
 import cv2
 import numpy as np
 
-from datasets.features import Describe, plain_features, read_grey
+from datasets.features import Describe, name_of, plain_features, read_grey
+from datasets.kept import Kept
 from datasets.labels import Picture
-from datasets.registration import NONE, Agreement, agreement, thumbnail
+from datasets.registration import NONE, Agreement, agreement, sight, thumbnail
+from datasets.sketches import promising
+from inspection.types import StationFault
 
 HASH_BITS = 256
 _LOW = 17  # frequencies kept in each direction; the first coefficient (brightness) is left out
@@ -29,6 +31,7 @@ _BACKGROUND_PAIRS = 80
 _BACKGROUND_SHARE = 0.95
 _LEAST_FINE, _LEAST_COARSE = 0.5, 0.9  # no threshold falls below, however unlike a set's pictures are
 _BLOCK = 256
+_VERSION = f"1 opencv {cv2.__version__}"  # of hash and thumbnail: count up with what they are made of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +93,21 @@ def perceptual_hash(grey: np.ndarray) -> np.ndarray:
     return low > np.median(low)
 
 
-def looks(pictures: Sequence[Picture], describe: Describe = plain_features) -> Looks:
-    """Read each picture once and keep what is compared. Raises StationFault naming a file that is none."""
-    digests, hashes, features, thumbnails = [], [], [], []
-    for picture in pictures:
-        grey = read_grey(picture.path)
-        digests.append(digest(picture.path))
-        hashes.append(perceptual_hash(grey))
-        features.append(describe([grey])[0])
-        thumbnails.append(thumbnail(grey))
+def looks(pictures: Sequence[Picture], describe: Describe = plain_features, kept: Kept | None = None) -> Looks:
+    """Read each picture once and keep what is compared. Raises StationFault naming a file that is none.
+
+    kept: where it was kept before; a description without a name of its own is never kept.
+    """
+    name = name_of(describe)
+    kept = Kept() if kept is None or name is None else kept
+
+    def seen(index: int) -> tuple[np.ndarray, ...]:
+        grey = read_grey(pictures[index].path)
+        return perceptual_hash(grey), thumbnail(grey), np.asarray(describe([grey])[0], np.float32)
+
+    digests = [_digest(kept, picture) for picture in pictures]
+    rows = kept.rows((f"hash {_VERSION}", f"thumbnail {_VERSION}", f"features {name}"), digests, seen)
+    hashes, thumbnails, features = zip(*rows, strict=True) if rows else ((), (), ())
     return Looks(
         pictures=tuple(pictures),
         digests=tuple(digests),
@@ -108,10 +117,13 @@ def looks(pictures: Sequence[Picture], describe: Describe = plain_features) -> L
     )
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(kept: Kept, picture: Picture) -> str:
+    try:
+        return kept.digest(picture.path)
+    except OSError as error:
+        raise StationFault(
+            f"{picture.path} cannot be read ({error.strerror}); take it out of the set"
+        ) from error
 
 
 def leaks(
@@ -122,12 +134,8 @@ def leaks(
     other = test if isinstance(test, Looks) else looks(test, describe)
     background = background_of(one, other)
     pairs = _exact(one, other)
-    known = {(i, j) for i, j in pairs}
     found = [_twins((one, i), (other, j), NONE, background, exact=True) for i, j in pairs]
-    for i, j in sorted(_candidates(one, other) - known):
-        agrees = agreement(one.thumbnails[i], other.thumbnails[j])
-        if _alike(agrees, background):
-            found.append(_twins((one, i), (other, j), agrees, background))
+    found += _confirmed(one, other, _candidates(one, other) - set(pairs), background)
     found.sort(key=lambda t: (not t.exact, -t.agreement.fine - t.agreement.coarse, t.first, t.second))
     return Leaks(
         pairs=tuple(found),
@@ -136,20 +144,24 @@ def leaks(
     )
 
 
-def twin_pairs(pictures: Sequence[Picture] | Looks, describe: Describe = plain_features) -> tuple[Twins, ...]:
-    """Near-twins within one set, each pair once."""
+def twin_pairs(
+    pictures: Sequence[Picture] | Looks,
+    describe: Describe = plain_features,
+    *,
+    among: Collection[str] | None = None,
+) -> tuple[Twins, ...]:
+    """Near-twins within one set, each pair once. among: only pairs of which one at least is named here."""
     seen = pictures if isinstance(pictures, Looks) else looks(pictures, describe)
     if len(seen.pictures) < 2:
         return ()
     background = background_of(seen, seen)
     exact = {(i, j) for i, j in _exact(seen, seen) if i < j}
-    found = [_twins((seen, i), (seen, j), NONE, background, exact=True) for i, j in sorted(exact)]
     near = {(min(i, j), max(i, j)) for i, j in _candidates(seen, seen) if i != j} - exact
-    for i, j in sorted(near):
-        agrees = agreement(seen.thumbnails[i], seen.thumbnails[j])
-        if _alike(agrees, background):
-            found.append(_twins((seen, i), (seen, j), agrees, background))
-    return tuple(found)
+    if among is not None:
+        asked = [picture.name in among for picture in seen.pictures]
+        exact, near = ({(i, j) for i, j in some if asked[i] or asked[j]} for some in (exact, near))
+    found = [_twins((seen, i), (seen, j), NONE, background, exact=True) for i, j in sorted(exact)]
+    return (*found, *_confirmed(seen, seen, near, background))
 
 
 def twins(pictures: Sequence[Picture] | Looks, describe: Describe = plain_features) -> list[set[str]]:
@@ -213,7 +225,7 @@ def background_of(one: Looks, other: Looks, seed: int = 0) -> Background:
         if a.path == b.path or one.digests[i] == other.digests[j] or _together(a, b):
             continue
         by_group = by_group or any(getattr(a, k) is not None and getattr(b, k) is not None for k in _GROUPS)
-        values.append(agreement(one.thumbnails[i], other.thumbnails[j]))
+        values.append(agreement(sight(one.thumbnails[i]), sight(other.thumbnails[j])))
         if len(values) == _BACKGROUND_PAIRS:
             break
     share = [
@@ -240,6 +252,22 @@ def _together(a: Picture, b: Picture) -> bool:
 def _alike(agrees: Agreement, background: Background) -> bool:
     coarse = agrees.coarse >= background.limit.coarse and agrees.fine >= background.reached.fine
     return coarse or agrees.fine >= background.limit.fine
+
+
+def _confirmed(
+    one: Looks, other: Looks, pairs: Collection[tuple[int, int]], background: Background
+) -> list[Twins]:
+    """Those of the candidates that are near-twins, by their places. Registration ends as soon as that is sure."""
+    found = []
+    hopeful = promising(one.thumbnails, other.thumbnails, pairs)
+    for i, group in groupby(hopeful, key=lambda pair: pair[0]):
+        first = sight(one.thumbnails[i])
+        for _, j in group:
+            second = sight(other.thumbnails[j])
+            agrees = agreement(first, second, enough=lambda reached: _alike(reached, background))
+            if _alike(agrees, background):
+                found.append(_twins((one, i), (other, j), agrees, background))
+    return found
 
 
 def _exact(one: Looks, other: Looks) -> list[tuple[int, int]]:
@@ -295,7 +323,7 @@ def _twins(
             else ("coarse", agrees.coarse, background.reached.coarse)
         )
         why = (
-            f"laid on each other their {kind} details agree to {value:.2f}, where 95 of 100 unrelated pairs "
+            f"laid on each other their {kind} details agree to {value:.2f} or more, where 95 of 100 unrelated pairs "
             f"of these pictures stay below {reached:.2f}; {bits} of {HASH_BITS} hash bits differ"
         )
     return Twins(

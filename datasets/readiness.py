@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datasets.features import Describe, plain_features
+from datasets.kept import Kept
 from datasets.labels import LabelledSet, Picture
 from datasets.likeness import Leaks, Looks, Twins, joined, leaks, looks, twin_pairs
 from datasets.readiness_labels import count_classes, label_remarks
@@ -60,16 +61,18 @@ def examine(
     features: str = "plain",
     accept_leaks: bool = False,
     quick: bool = False,
+    kept: Kept | None = None,
 ) -> Report:
     """Look at a set, or at the parts of a split.
 
     accept_leaks: a leak is told, and forbids nothing. quick: look neither for twins in the first part nor for
-    suspects.
+    suspects. kept: what was measured of these pictures before; what is measured now goes there too.
     """
+    kept = Kept() if kept is None else kept
     remarks: list[Remark] = []
     seen: dict[str, Part] = {}
     for name, data in parts.items():
-        measured = measure(data.pictures)
+        measured = measure(data.pictures, kept)
         good = sum(picture.good for picture in data.pictures)
         seen[name] = Part(
             data=data,
@@ -84,7 +87,7 @@ def examine(
     readable = {
         name: [p for p in part.data.pictures if part.measured[p.name].readable] for name, part in seen.items()
     }
-    looked = {name: looks(pictures, describe) for name, pictures in readable.items()}
+    looked = {name: looks(pictures, describe, kept) for name, pictures in readable.items()}
     twins = () if quick else twin_pairs(looked[first])
     remarks += _twin_remarks(first, twins)
     found = _leaks_between(looked)
@@ -96,7 +99,7 @@ def examine(
     boxes: list[Suspect] = []
     if not quick:
         whole = worth_a_look(picture_suspects(readable[first], describe, features=looked[first].features))
-        boxes = worth_a_look(box_suspects(readable[first], describe))
+        boxes = worth_a_look(box_suspects(readable[first], describe, kept))
         remarks += _suspect_remarks(first, whole, boxes)
     remarks.sort(key=lambda remark: remark.weight.rank)
     return Report(

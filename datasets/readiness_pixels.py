@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from datasets.kept import Kept
 from datasets.labels import Picture
 from datasets.ranks import auroc
 from datasets.readiness_remarks import Remark, Weight
@@ -20,6 +21,7 @@ _ODD_GREY = 10.0  # grey levels from the median, at least
 _CLIPPED = 0.25  # of all pixels
 _TELLING = 0.90  # AUROC from which a trivial statistic solves the task
 _SIZE_RATIO = 2.0
+_VERSION = f"measured 1 opencv {cv2.__version__}"  # count up when `_measure` says other things
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,24 +37,36 @@ class Measured:
     white: float = 0.0  # share of pixels at 255
 
 
-def measure(pictures: Sequence[Picture]) -> dict[str, Measured]:
-    """Read each picture once; one that cannot be read is said so, not raised."""
-    return {picture.name: _measure(picture) for picture in pictures}
+def measure(pictures: Sequence[Picture], kept: Kept | None = None) -> dict[str, Measured]:
+    """Read each picture once; one that cannot be read is said so, not raised. kept: see `datasets/kept.py`."""
+    kept = Kept() if kept is None else kept
+    there = [picture for picture in pictures if picture.path.is_file()]
+    contents = [kept.digest(picture.path) for picture in there]
+    rows = kept.rows((_VERSION,), contents, lambda index: (_measure(there[index]),))
+    found = {picture.name: Measured(readable=False) for picture in pictures}
+    for picture, (values,) in zip(there, rows, strict=True):
+        if len(values):
+            width_px, height_px, mean_grey, sharpness, black, white = values.tolist()
+            found[picture.name] = Measured(
+                readable=True,
+                width_px=int(width_px),
+                height_px=int(height_px),
+                mean_grey=mean_grey,
+                sharpness=sharpness,
+                black=black,
+                white=white,
+            )
+    return found
 
 
-def _measure(picture: Picture) -> Measured:
-    grey = cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE) if picture.path.is_file() else None
+def _measure(picture: Picture) -> np.ndarray:
+    """What `Measured` says of a picture, in its order; nothing when it cannot be read."""
+    grey = cv2.imread(str(picture.path), cv2.IMREAD_GRAYSCALE)
     if grey is None:
-        return Measured(readable=False)
-    return Measured(
-        readable=True,
-        width_px=grey.shape[1],
-        height_px=grey.shape[0],
-        mean_grey=float(grey.mean()),
-        sharpness=laplacian_variance(grey),
-        black=float((grey == 0).mean()),
-        white=float((grey == 255).mean()),
-    )
+        return np.zeros(0)
+    height_px, width_px = grey.shape
+    shares = float((grey == 0).mean()), float((grey == 255).mean())
+    return np.array([width_px, height_px, float(grey.mean()), laplacian_variance(grey), *shares])
 
 
 def laplacian_variance(grey: np.ndarray) -> float:

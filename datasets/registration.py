@@ -8,6 +8,7 @@ Alignment: phase correlation, then ECC (Evangelidis and Psarakis, PAMI 30 (2008)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -18,6 +19,7 @@ _FINE_PX, _COARSE_PX = 1.8, 4.0  # Gaussian sigma below which detail counts
 _EDGE_PX = 5  # filters and borders disturb so much of a thumbnail's edge
 _LARGEST_CHANGE = 0.35  # of area: more is not the same picture
 _SMALLEST_OVERLAP = 0.4
+_SURE = 0.97  # of fine details: no alignment makes it more certain
 _STEPS = (3, 15, 1e-3)  # ECC: by count and by change, iterations, change
 _NO_MOVE = np.eye(2, 3, dtype=np.float32)
 _EVERYWHERE = np.ones((SIDE_PX, SIDE_PX), np.uint8)
@@ -45,57 +47,81 @@ def thumbnail(grey: np.ndarray) -> np.ndarray:
     return cv2.resize(grey, (SIDE_PX, SIDE_PX), interpolation=how)
 
 
-def agreement(a: np.ndarray, b: np.ndarray) -> Agreement:
-    """Compare two thumbnails, tolerating small shifts, crops and changes of scale."""
-    first, second = a.astype(np.float32), b.astype(np.float32)
-    coarse = _detail(first, _COARSE_PX), _detail(second, _COARSE_PX)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A thumbnail made ready to be compared: float32 (128, 128) each."""
+
+    light: np.ndarray
+    fine: np.ndarray
+    coarse: np.ndarray
+
+
+def sight(thumb: np.ndarray) -> Sight:
+    """Its light and its details; whoever compares one picture with many makes it once."""
+    light = thumb.astype(np.float32)
+    return Sight(light=light, fine=detail(light, _FINE_PX), coarse=detail(light, _COARSE_PX))
+
+
+def agreement(a: Sight, b: Sight, enough: Callable[[Agreement], bool] | None = None) -> Agreement:
+    """Compare two pictures, tolerating small shifts, crops and changes of scale.
+
+    enough: says of an agreement that no better one is wanted; then it is the least that they agree by.
+    """
+    best = still = _at(a, b, _NO_MOVE)
+    if enough is not None and enough(best):
+        return best
     window = cv2.createHanningWindow((SIDE_PX, SIDE_PX), cv2.CV_32F)
-    (dx, dy), _ = cv2.phaseCorrelate(coarse[0], coarse[1], window)
+    (dx, dy), _ = cv2.phaseCorrelate(a.coarse, b.coarse, window)
     shifted = _NO_MOVE.copy()
     shifted[:, 2] = dx, dy
-    still, moved = _at(first, second, _NO_MOVE), _at(first, second, shifted)
+    moved = _at(a, b, shifted)
     start = shifted if moved.coarse > still.coarse else _NO_MOVE
     best = still.better(moved)
-    blurred = cv2.GaussianBlur(first, (0, 0), 1.5), cv2.GaussianBlur(second, (0, 0), 1.5)
-    for seen in (blurred, coarse):  # light leads further, detail leads where light is even
-        best = best.better(_refined(first, second, seen, start))
-        if best.fine > 0.97:
+    for of_light in (True, False):  # light leads further, detail leads where light is even
+        if best.fine > _SURE or (enough is not None and enough(best)):
             break
+        seen = (_blurred(a), _blurred(b)) if of_light else (a.coarse, b.coarse)
+        best = best.better(_refined(a, b, seen, start))
     return best
 
 
-def _refined(
-    first: np.ndarray, second: np.ndarray, seen: tuple[np.ndarray, np.ndarray], start: np.ndarray
-) -> Agreement:
+def _blurred(one: Sight) -> np.ndarray:
+    return cv2.GaussianBlur(one.light, (0, 0), 1.5)
+
+
+def _refined(a: Sight, b: Sight, seen: tuple[np.ndarray, np.ndarray], start: np.ndarray) -> Agreement:
     try:
         _, warp = cv2.findTransformECC(
             seen[0], seen[1], start.copy(), cv2.MOTION_AFFINE, _STEPS, _EVERYWHERE, 1
         )
     except cv2.error:  # it does not converge on pictures that have nothing in common
         return NONE
-    return _at(first, second, np.asarray(warp, np.float32))
+    return _at(a, b, np.asarray(warp, np.float32))
 
 
-def _at(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> Agreement:
+def _at(a: Sight, b: Sight, warp: np.ndarray) -> Agreement:
     """Agreement with the second picture moved by `warp`; nothing when that leaves too little to compare."""
     if not np.isfinite(warp).all() or abs(np.linalg.det(warp[:, :2]) - 1) > _LARGEST_CHANGE:
         return NONE
     size, back = (SIDE_PX, SIDE_PX), cv2.WARP_INVERSE_MAP
-    lies = cv2.warpAffine(second, warp, size, flags=cv2.INTER_LINEAR | back, borderMode=cv2.BORDER_REPLICATE)
-    seen = cv2.warpAffine(np.ones_like(first), warp, size, flags=cv2.INTER_NEAREST | back)
+    seen = cv2.warpAffine(_EVERYWHERE, warp, size, flags=cv2.INTER_NEAREST | back)
     seen[:_EDGE_PX] = seen[-_EDGE_PX:] = 0
     seen[:, :_EDGE_PX] = seen[:, -_EDGE_PX:] = 0
     common = seen > 0
     if common.mean() < _SMALLEST_OVERLAP:
         return NONE
-    values = [
-        _correlation(_detail(first, sigma)[common], _detail(lies, sigma)[common])
-        for sigma in (_FINE_PX, _COARSE_PX)
-    ]
-    return Agreement(fine=values[0], coarse=values[1])
+    fine, coarse = b.fine, b.coarse
+    if warp is not _NO_MOVE:
+        lies = cv2.warpAffine(
+            b.light, warp, size, flags=cv2.INTER_LINEAR | back, borderMode=cv2.BORDER_REPLICATE
+        )
+        fine, coarse = detail(lies, _FINE_PX), detail(lies, _COARSE_PX)
+    return Agreement(
+        fine=_correlation(a.fine[common], fine[common]), coarse=_correlation(a.coarse[common], coarse[common])
+    )
 
 
-def _detail(picture: np.ndarray, sigma_px: float) -> np.ndarray:
+def detail(picture: np.ndarray, sigma_px: float) -> np.ndarray:
     """Details around one size, each divided by the contrast around it and capped: no edge outshouts texture."""
     band = cv2.GaussianBlur(picture, (0, 0), sigma_px / 3) - cv2.GaussianBlur(picture, (0, 0), sigma_px)
     around = np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 4 * sigma_px)) + 0.5

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from datasets import schema as t
 from datasets.beliefs import Believed, believed
-from datasets.likeness import twin_pairs
+from datasets.likeness import looks, twin_pairs
 from datasets.shapes import canonical
 from datasets.splits import SIDES, Member, Plan, Split, split
 from datasets.store import Act, DatasetHome
@@ -58,7 +58,7 @@ def near_twins(home: DatasetHome, plan: Plan | None = None) -> list[tuple[str, s
     """Pairs of pictures that look alike, one of them at least without a side so far: what `split` has to know.
 
     Pairs whose sides are both given already are left to `gatesight data check`: a side stays. Reads every
-    picture where there is a new one (0.1 s a picture or so), so it is done before an act, not in it.
+    picture that it has not seen before, so it is done before an act, not in it.
     """
     with home.reading() as connection:
         _, present, sides = _current(connection)
@@ -67,8 +67,8 @@ def near_twins(home: DatasetHome, plan: Plan | None = None) -> list[tuple[str, s
     new = {one.name for one in pictures if one.id not in settled}
     if not new:
         return []
-    pairs = twin_pairs([one.picture(home) for one in pictures])
-    return [(pair.first, pair.second) for pair in pairs if pair.first in new or pair.second in new]
+    seen = looks([one.picture(home) for one in pictures], kept=home.kept)
+    return [(pair.first, pair.second) for pair in twin_pairs(seen, among=new)]
 
 
 def names_on(home: DatasetHome, side: str) -> list[str]:

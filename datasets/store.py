@@ -4,6 +4,7 @@
     DATASET/dataset.sqlite   acts, pictures, labels, reviews, splits, snapshots (or dataset.toml: PostgreSQL)
     DATASET/images/          ab/cd/<sha256>.<kind>, written once
     DATASET/snapshots/       <sha256>.json, written once
+    DATASET/looks.sqlite     what was measured of pictures; may be deleted (`datasets/kept.py`)
 
 Open it with `open_home`; add pictures with `datasets.adding.add`, label with `datasets.labelling`, ask with
 `datasets.beliefs`. All writing happens in an act: one transaction with a name and a reason.
@@ -23,6 +24,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select
 
 from datasets import schema as t
 from datasets.database import SETTINGS_NAME, SQLITE_NAME, close_engines, in_turn, open_engines, wait_for_others
+from datasets.kept import LOOKS_NAME, Kept
 from datasets.shapes import PICTURE_KINDS
 from inspection.storage.images import ImageStore
 from inspection.types import StationFault
@@ -30,7 +32,7 @@ from inspection.types import StationFault
 INTAKE_NAME = ".intake"
 """Locked file that everybody shares who writes pictures."""
 _DATABASE = {SQLITE_NAME, SQLITE_NAME + "-wal", SQLITE_NAME + "-shm", SETTINGS_NAME, ".lock"}
-_OURS = _DATABASE | {INTAKE_NAME, "images", "snapshots"}
+_OURS = _DATABASE | {INTAKE_NAME, "images", "snapshots", LOOKS_NAME, f"{LOOKS_NAME}-journal"}
 _LONGEST_WHO = 200
 
 
@@ -73,6 +75,7 @@ class DatasetHome:
         self.folder = folder
         self.images = ImageStore(folder / "images", PICTURE_KINDS)
         self.snapshots = folder / "snapshots"
+        self.kept = Kept(folder / LOOKS_NAME)
         self._writer, self._reader = engines
         self._clock = clock
 

@@ -9,13 +9,15 @@ nothing, and it finds single slips, not a rule that everybody applied wrongly.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasets.classifier import folds_by_group, out_of_fold
-from datasets.features import Describe, describe_all, describe_boxes
+from datasets.features import BOXES_VERSION, Describe, describe_all, describe_boxes, name_of
+from datasets.kept import Kept
 from datasets.labels import Picture
 
 FOLDS = 5
@@ -87,19 +89,31 @@ def picture_suspects(
     return _suspects(rows, given, together, [(p.name, None) for p in pictures])
 
 
-def box_suspects(pictures: Sequence[Picture], describe: Describe) -> list[Suspect]:
+def box_suspects(pictures: Sequence[Picture], describe: Describe, kept: Kept | None = None) -> list[Suspect]:
     """All labels on pictures, each seen as its box with its surroundings, most doubtful first."""
-    rows, given, groups, where = [], [], [], []
-    for picture in pictures:
-        if picture.labels:
-            rows.append(describe_boxes(picture, picture.labels, describe))
-        for number, label in enumerate(picture.labels):
-            given.append(label.class_name)
-            groups.append(picture.part_name)
-            where.append((picture.name, number))
-    if not rows:
+    marked = [picture for picture in pictures if picture.labels]
+    if not marked:
         return []
-    return _suspects(np.concatenate(rows), given, groups, where)
+    name = name_of(describe)
+    kept = Kept() if kept is None or name is None else kept
+    rows = kept.rows(
+        (f"boxes {BOXES_VERSION} {name}",),
+        [_boxes_of(kept, picture) for picture in marked],
+        lambda index: (describe_boxes(marked[index], marked[index].labels, describe),),
+    )
+    labels = [(picture, number, label) for picture in marked for number, label in enumerate(picture.labels)]
+    return _suspects(
+        np.concatenate([row for (row,) in rows]),
+        [label.class_name for _, _, label in labels],
+        [picture.part_name for picture, _, _ in labels],
+        [(picture.name, number) for picture, number, _ in labels],
+    )
+
+
+def _boxes_of(kept: Kept, picture: Picture) -> str:
+    """What the description of a picture's boxes rests on: its bytes, and where they are."""
+    boxes = [(b.x0_px, b.y0_px, b.x1_px, b.y1_px) for b in (label.box for label in picture.labels)]
+    return hashlib.sha256(f"{kept.digest(picture.path)} {boxes}".encode()).hexdigest()
 
 
 def _suspects(

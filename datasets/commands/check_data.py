@@ -11,6 +11,7 @@ from typing import Any
 from datasets.beliefs import read
 from datasets.coco import read_coco
 from datasets.features import describer
+from datasets.kept import LOOKS_NAME, Kept
 from datasets.labels import LabelledSet
 from datasets.readiness import examine
 from datasets.readiness_page import write_page
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
         features=name,
         accept_leaks=args.accept_leaks,
         quick=args.quick,
+        kept=Kept(args.data / LOOKS_NAME if args.data is not None and is_home(args.data) else None),
     )
     if args.html is not None:
         write_page(args.html, report)

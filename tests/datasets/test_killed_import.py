@@ -18,7 +18,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,20 @@ def words(source: Path, home: Path) -> list[str]:
     return ["import", str(source), "--into", str(home), "--prefix", "two/"]
 
 
-def child(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+@contextmanager
+def child(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in a process of its own, which does not outlive the block, not even standing still."""
+    with subprocess.Popen(
         [sys.executable, "-m", "datasets.cli", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def state(folder: Path) -> dict[str, Any]:
