@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from datasets.features import Describe, name_of, plain_features, read_grey
 from datasets.kept import Kept
 from datasets.labels import Picture
-from datasets.registration import NONE, Agreement, agreement, sight, thumbnail
+from datasets.registration import NONE, Agreement, Sight, agreement, sight, thumbnail
 from datasets.sketches import promising
 from inspection.types import StationFault
 
@@ -30,8 +29,9 @@ _CANDIDATES = 3  # nearest by hash, and as many by features
 _BACKGROUND_PAIRS = 80
 _BACKGROUND_SHARE = 0.95
 _LEAST_FINE, _LEAST_COARSE = 0.5, 0.9  # no threshold falls below, however unlike a set's pictures are
+_ENOUGH = (0.75, 0.85, 0.97)  # fine agreement that ends a registration; few steps, so that it can be kept
 _BLOCK = 256
-_VERSION = f"1 opencv {cv2.__version__}"  # of hash and thumbnail: count up with what they are made of
+_VERSION = f"1 opencv {cv2.__version__}"  # of hash, thumbnail, agreement: count up when they say other things
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class Looks:
     hashes: np.ndarray  # bool (N, 256)
     features: np.ndarray  # float32 (N, D)
     thumbnails: np.ndarray  # uint8 (N, 128, 128)
+    kept: Kept  # where it was kept, and what comes of comparing will be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,7 @@ def looks(pictures: Sequence[Picture], describe: Describe = plain_features, kept
         hashes=np.array(hashes, bool).reshape(-1, HASH_BITS),
         features=np.array(features, np.float32) if features else np.zeros((0, 0), np.float32),
         thumbnails=np.array(thumbnails, np.uint8),
+        kept=kept,
     )
 
 
@@ -122,7 +124,7 @@ def _digest(kept: Kept, picture: Picture) -> str:
         return kept.digest(picture.path)
     except OSError as error:
         raise StationFault(
-            f"{picture.path} cannot be read ({error.strerror}); take it out of the set"
+            f"{picture.path} cannot be read ({error.strerror}); replace it or take it out of the set"
         ) from error
 
 
@@ -217,7 +219,7 @@ def background_of(one: Looks, other: Looks, seed: int = 0) -> Background:
     picks = (
         rng.permutation(total)[: 4 * _BACKGROUND_PAIRS] if total < 10_000_000 else rng.integers(total, size=600)
     )
-    values: list[Agreement] = []
+    pairs: list[tuple[int, int]] = []
     by_group = False
     for pick in picks.tolist():
         i, j = divmod(pick, len(other.pictures))
@@ -225,9 +227,10 @@ def background_of(one: Looks, other: Looks, seed: int = 0) -> Background:
         if a.path == b.path or one.digests[i] == other.digests[j] or _together(a, b):
             continue
         by_group = by_group or any(getattr(a, k) is not None and getattr(b, k) is not None for k in _GROUPS)
-        values.append(agreement(sight(one.thumbnails[i]), sight(other.thumbnails[j])))
-        if len(values) == _BACKGROUND_PAIRS:
+        pairs.append((i, j))
+        if len(pairs) == _BACKGROUND_PAIRS:
             break
+    values = _agreements(one, other, pairs, _ENOUGH[-1])
     share = [
         float(np.quantile(side, _BACKGROUND_SHARE)) if values else 0.0
         for side in ([v.fine for v in values], [v.coarse for v in values])
@@ -257,17 +260,31 @@ def _alike(agrees: Agreement, background: Background) -> bool:
 def _confirmed(
     one: Looks, other: Looks, pairs: Collection[tuple[int, int]], background: Background
 ) -> list[Twins]:
-    """Those of the candidates that are near-twins, by their places. Registration ends as soon as that is sure."""
-    found = []
+    """Those of the candidates that are near-twins, by their places."""
     hopeful = promising(one.thumbnails, other.thumbnails, pairs)
-    for i, group in groupby(hopeful, key=lambda pair: pair[0]):
-        first = sight(one.thumbnails[i])
-        for _, j in group:
-            second = sight(other.thumbnails[j])
-            agrees = agreement(first, second, enough=lambda reached: _alike(reached, background))
-            if _alike(agrees, background):
-                found.append(_twins((one, i), (other, j), agrees, background))
-    return found
+    enough = next(step for step in _ENOUGH if step >= min(background.limit.fine, _ENOUGH[-1]))
+    return [
+        _twins((one, i), (other, j), agrees, background)
+        for (i, j), agrees in zip(hopeful, _agreements(one, other, hopeful, enough), strict=True)
+        if _alike(agrees, background)
+    ]
+
+
+def _agreements(one: Looks, other: Looks, pairs: Sequence[tuple[int, int]], enough: float) -> list[Agreement]:
+    """How well each pair agrees once it is laid on each other."""
+    first: dict[int, Sight] = {}
+
+    def compare(index: int) -> tuple[np.ndarray]:
+        i, j = pairs[index]
+        if i not in first:  # pairs of one picture follow each other
+            first.clear()
+            first[i] = sight(one.thumbnails[i])
+        agrees = agreement(first[i], sight(other.thumbnails[j]), enough)
+        return (np.array([agrees.fine, agrees.coarse]),)
+
+    contents = [f"{one.digests[i]} {other.digests[j]}" for i, j in pairs]
+    rows = one.kept.rows((f"agreement {_VERSION} {enough}",), contents, compare)
+    return [Agreement(fine=float(fine), coarse=float(coarse)) for ((fine, coarse),) in rows]
 
 
 def _exact(one: Looks, other: Looks) -> list[tuple[int, int]]:
@@ -323,8 +340,8 @@ def _twins(
             else ("coarse", agrees.coarse, background.reached.coarse)
         )
         why = (
-            f"laid on each other their {kind} details agree to {value:.2f} or more, where 95 of 100 unrelated pairs "
-            f"of these pictures stay below {reached:.2f}; {bits} of {HASH_BITS} hash bits differ"
+            f"laid on each other their {kind} details agree to {value:.2f} or more, where 95 of 100 unrelated "
+            f"pairs of these pictures stay below {reached:.2f}; {bits} of {HASH_BITS} hash bits differ"
         )
     return Twins(
         first=one.pictures[i].name,

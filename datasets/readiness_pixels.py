@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -40,8 +41,11 @@ class Measured:
 def measure(pictures: Sequence[Picture], kept: Kept | None = None) -> dict[str, Measured]:
     """Read each picture once; one that cannot be read is said so, not raised. kept: see `datasets/kept.py`."""
     kept = Kept() if kept is None else kept
-    there = [picture for picture in pictures if picture.path.is_file()]
-    contents = [kept.digest(picture.path) for picture in there]
+    there, contents = [], []
+    for picture in pictures:
+        with suppress(OSError):
+            contents.append(kept.digest(picture.path))
+            there.append(picture)
     rows = kept.rows((_VERSION,), contents, lambda index: (_measure(there[index]),))
     found = {picture.name: Measured(readable=False) for picture in pictures}
     for picture, (values,) in zip(there, rows, strict=True):

@@ -8,7 +8,6 @@ Alignment: phase correlation, then ECC (Evangelidis and Psarakis, PAMI 30 (2008)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -22,6 +21,7 @@ _SMALLEST_OVERLAP = 0.4
 _SURE = 0.97  # of fine details: no alignment makes it more certain
 _STEPS = (3, 15, 1e-3)  # ECC: by count and by change, iterations, change
 _NO_MOVE = np.eye(2, 3, dtype=np.float32)
+_WINDOW = cv2.createHanningWindow((SIDE_PX, SIDE_PX), cv2.CV_32F)
 _EVERYWHERE = np.ones((SIDE_PX, SIDE_PX), np.uint8)
 
 
@@ -62,25 +62,28 @@ def sight(thumb: np.ndarray) -> Sight:
     return Sight(light=light, fine=detail(light, _FINE_PX), coarse=detail(light, _COARSE_PX))
 
 
-def agreement(a: Sight, b: Sight, enough: Callable[[Agreement], bool] | None = None) -> Agreement:
+def agreement(a: Sight, b: Sight, enough: float = _SURE) -> Agreement:
     """Compare two pictures, tolerating small shifts, crops and changes of scale.
 
-    enough: says of an agreement that no better one is wanted; then it is the least that they agree by.
+    enough: as soon as fine details agree better, no better alignment is looked for.
     """
     best = still = _at(a, b, _NO_MOVE)
-    if enough is not None and enough(best):
+    if best.fine > enough:
         return best
-    window = cv2.createHanningWindow((SIDE_PX, SIDE_PX), cv2.CV_32F)
-    (dx, dy), _ = cv2.phaseCorrelate(a.coarse, b.coarse, window)
+    faded = (
+        a.coarse * _WINDOW,
+        b.coarse * _WINDOW,
+    )  # not left to phaseCorrelate, which fades its inputs in place
+    (dx, dy), _ = cv2.phaseCorrelate(*faded)
     shifted = _NO_MOVE.copy()
     shifted[:, 2] = dx, dy
     moved = _at(a, b, shifted)
     start = shifted if moved.coarse > still.coarse else _NO_MOVE
     best = still.better(moved)
     for of_light in (True, False):  # light leads further, detail leads where light is even
-        if best.fine > _SURE or (enough is not None and enough(best)):
+        if best.fine > enough:
             break
-        seen = (_blurred(a), _blurred(b)) if of_light else (a.coarse, b.coarse)
+        seen = (_blurred(a), _blurred(b)) if of_light else faded
         best = best.better(_refined(a, b, seen, start))
     return best
 
