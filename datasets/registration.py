@@ -70,10 +70,7 @@ def agreement(a: Sight, b: Sight, enough: float = _SURE) -> Agreement:
     best = still = _at(a, b, _NO_MOVE)
     if best.fine > enough:
         return best
-    faded = (
-        a.coarse * _WINDOW,
-        b.coarse * _WINDOW,
-    )  # not left to phaseCorrelate, which fades its inputs in place
+    faded = a.coarse * _WINDOW, b.coarse * _WINDOW  # phaseCorrelate would do it in place, on what we keep
     (dx, dy), _ = cv2.phaseCorrelate(*faded)
     shifted = _NO_MOVE.copy()
     shifted[:, 2] = dx, dy
