@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,14 +20,21 @@ from inspection.types import StationFault
 
 _SIDE_PX = 160
 _SHOWN = 24  # thumbnails a remark: a page is to be read
+_OF_A_GROUP = 4  # of a group of twins so many are shown
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2430}
-table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left}
-section{border-left:6px solid #8aa;padding:.2rem 1rem;margin:1.2rem 0}
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2430}
+table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
+section{border-left:6px solid #8aa;padding:.2rem 1rem;margin:1.6rem 0}
 .forbids{border-color:#b3261e}.warns{border-color:#c77700}.tells{border-color:#5b7a99}
-h3{margin:.2rem 0}figure{display:inline-block;margin:.4rem .8rem .4rem 0;vertical-align:top}
-figcaption{font-size:12px;max-width:22rem;overflow-wrap:anywhere}img{max-width:100%}
+h3{margin:.2rem 0}.pictures{display:flex;flex-wrap:wrap;gap:.8rem;align-items:flex-start}
+figure{margin:0;min-width:11rem;padding:.4rem;background:#f3f5f7;border-radius:4px}
+figure>div{display:flex;gap:.3rem;align-items:flex-end}img{display:block}
+figcaption{font-size:12px;overflow-wrap:anywhere}.several{width:0;min-width:100%}
+ol{padding-left:1.4rem}a{color:inherit;text-decoration:none}a:hover{text-decoration:underline}.weight{font-weight:600}
 """
+_WORD = {"forbids": "forbids training", "warns": "warns", "tells": "tells"}
+_WORDS = {"forbids": "forbid training", "warns": "warn", "tells": "tell"}
+_Pictures = Mapping[str, Picture]
 
 
 def write_page(path: Path, report: Report) -> None:
@@ -47,45 +56,73 @@ def page(report: Report) -> str:
         f"<td>{_text(', '.join(f'{k} {n}' for k, n in part.classes.items()))}</td></tr>"
         for name, part in report.parts.items()
     )
-    sections = "".join(_section(remark, pictures) for remark in report.remarks)
+    sections = "".join(_section(number, remark, pictures) for number, remark in enumerate(report.remarks, 1))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Data readiness</title>'
         f"<style>{_STYLE}</style>"
         f"<h1>Data readiness</h1><p><strong>{verdict}.</strong> Pictures were compared with: "
         f"{_text(report.features)}.</p><table><tr><th>part</th><th>pictures</th><th>good</th><th>defective</th>"
-        f"<th>labels</th></tr>{rows}</table>{sections}</html>\n"
+        f"<th>labels</th></tr>{rows}</table>{_contents(report.remarks)}{sections}</html>\n"
     )
 
 
-def _section(remark: Remark, pictures: dict[str, dict[str, Picture]]) -> str:
-    known: dict[str, Picture] = {}
-    for name in remark.where.split("/"):
-        known |= pictures.get(name, {})
-    shown = "".join(_figure(name, known) for name in remark.names[:_SHOWN])
-    more = len(remark.names) - _SHOWN
+def _contents(remarks: Sequence[Remark]) -> str:
+    """Every remark in a line, so that nobody has to scroll to know."""
+    counts = Counter(remark.weight.value for remark in remarks)
+    words = {weight: _WORD[weight] if count == 1 else _WORDS[weight] for weight, count in counts.items()}
+    told = ", ".join(f"{counts[weight]} {words[weight]}" for weight in _WORD if counts[weight])
+    lines = "".join(
+        f'<li><a href="#r{number}"><span class="weight">{_WORD[remark.weight.value]}</span>: '
+        f"{_text(remark.where)}, {_text(remark.topic)}. {_prose(remark.text)}</a></li>"
+        for number, remark in enumerate(remarks, 1)
+    )
+    return f"<h2>{len(remarks)} remarks ({told})</h2><ol>{lines}</ol>" if remarks else "<h2>No remarks</h2>"
+
+
+def _section(number: int, remark: Remark, pictures: Mapping[str, _Pictures]) -> str:
+    sides = [pictures[name] for name in remark.where.split("/") if name in pictures]
+    figures = [_figure(name, sides) for name in remark.names[:_SHOWN]]
     rest = "".join(f"<li>{_text(name)}</li>" for name in remark.names[_SHOWN:])
+    more = len(remark.names) - _SHOWN
     listed = f"<details><summary>{more} more</summary><ul>{rest}</ul></details>" if more > 0 else ""
     return (
-        f'<section class="{remark.weight.value}"><h3>{_text(remark.where)}: {_text(remark.topic)} '
-        f"({remark.weight.value})</h3><p>{_text(remark.text)}<br><em>{_text(remark.remedy)}</em></p>"
-        f"{shown}{listed}</section>"
+        f'<section id="r{number}" class="{remark.weight.value}"><h3>{number}. {_text(remark.where)}: '
+        f"{_text(remark.topic)} ({_WORD[remark.weight.value]})</h3>"
+        f"<p>{_prose(remark.text)}<br><em>{_prose(remark.remedy)}</em></p>"
+        f'<div class="pictures">{"".join(figures)}</div>{listed}</section>'
     )
 
 
-def _figure(name: str, known: dict[str, Picture]) -> str:
-    """Thumbnails of the pictures that a name speaks of (`a | b`, `a box 3 (...)`, `a: ...`), if any."""
-    found = [known[word] for word in _words(name) if word in known]
-    images = "".join(_thumbnail(picture) for picture in found[:4])
+def _figure(name: str, sides: Sequence[_Pictures]) -> str:
+    """Thumbnails of the pictures that a name speaks of (`a | b`, `a box 3 (...)`, `a: ...`), if any.
+
+    Of a pair across a split the first lies on the first side and the second on the second: names are only
+    unique within a side.
+    """
+    pieces = name.split(" | ")
+    across = len(sides) == len(pieces) > 1
+    found = [
+        picture
+        for place, piece in enumerate(pieces[:_OF_A_GROUP])
+        if (picture := _picture(piece, [sides[place]] if across else sides)) is not None
+    ]
+    images = "".join(_thumbnail(picture) for picture in found)
     if not images:
-        return f"<p><code>{_text(name)}</code></p>"
-    return f"<figure>{images}<figcaption>{_text(name)}</figcaption></figure>"
+        return f"<code>{_text(name)}</code>"
+    more = len(pieces) - _OF_A_GROUP
+    told = "<br>".join(_text(piece) for piece in pieces[:_OF_A_GROUP])
+    told += f"<br>and {more} more like these" if more > 0 else ""
+    return f'<figure><div>{images}</div><figcaption class="several">{told}</figcaption></figure>'
 
 
-def _words(name: str) -> Iterable[str]:
-    for piece in name.split(" | "):
-        yield piece
-        yield piece.rsplit(": ", 1)[0]
-        yield piece.rsplit(": ", 1)[0].rsplit(" box ", 1)[0]
+def _picture(piece: str, sides: Sequence[_Pictures]) -> Picture | None:
+    """The picture that a piece of a name begins with."""
+    before = piece.rsplit(": ", 1)[0]
+    for side in sides:
+        for word in (piece, before, before.rsplit(" box ", 1)[0]):
+            if word in side:
+                return side[word]
+    return None
 
 
 def _thumbnail(picture: Picture) -> str:
@@ -105,6 +142,11 @@ def _thumbnail(picture: Picture) -> str:
         return ""
     text = base64.b64encode(data.tobytes()).decode("ascii")
     return f'<img alt="{_text(picture.name)}" src="data:image/jpeg;base64,{text}"> '
+
+
+def _prose(value: str) -> str:
+    """A sentence, with what stands between backticks shown as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(value))
 
 
 def _text(value: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from dataclasses import replace
@@ -16,6 +17,7 @@ from datasets.cli import main
 from datasets.labels import Label, LabelledSet, Picture
 from datasets.ranks import auroc
 from datasets.readiness import Report, claim_remarks, examine
+from datasets.readiness_page import _figure
 from datasets.readiness_remarks import Weight
 from inspection.types import Box
 from tests.datasets.drawn import as_coco, kept, some, surface
@@ -144,10 +146,26 @@ def test_the_command_names_a_leak_fails_and_writes_a_page(
     named = [str(path).lstrip("/") for path in (drawn[4].path, copy)]  # within a set there is no root
     assert [([p["first"], p["second"]], p["exact"]) for p in pairs] == [(named, True)]
     text = page.read_text()
-    assert "data:image/jpeg;base64" in text
+    pair = text.split("<figure>")[1].split("</figure>")[0]
+    assert pair.count("data:image/jpeg;base64") == 2, "each picture of the pair, once"
+    assert text.count("<li><a href=") == text.count("<section id=") == len(answer["remarks"])
     assert "leaked &lt;b&gt;.png" in text
     assert "leaked <b>.png" not in text
     assert main([*words, str(leaky_file), "--quick", "--accept-leaks"]) == 0
+
+
+def test_of_a_pair_across_a_split_each_side_shows_its_own_picture(tmp_path: Path) -> None:
+    """Names are unique within a side only: both parts of this split have an `a.png`."""
+    sides = {}
+    for number, side in enumerate(("train", "test")):
+        dark = np.full((40, 40), 30 + 150 * number, np.uint8)
+        sides[side] = {"a.png": kept(tmp_path / side, "a.png", dark)}
+    figure = _figure("a.png | a.png", list(sides.values()))
+    shades = [
+        cv2.imdecode(np.frombuffer(base64.b64decode(data.split('"')[0]), np.uint8), 0).mean()
+        for data in figure.split("base64,")[1:]
+    ]
+    assert shades == pytest.approx([30, 180], abs=3)
 
 
 def test_the_command_refuses_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
