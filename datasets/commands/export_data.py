@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,9 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
         counts = {key: len(labelled.pictures) for key, labelled in sets.items()}
         if not sum(counts.values()):
             raise StationFault(f"{args.source}: no labelled pictures in it; nothing to export")
-        left_out = sorted({text for labelled in sets.values() for text in lost(labelled, args.format)})
+        everything = tuple(picture for labelled in sets.values() for picture in labelled.pictures)
+        any_set = next(iter(sets.values()))
+        left_out = sorted(lost(dataclasses.replace(any_set, pictures=everything), args.format))
         written = export(sets, args.to, args.format)
     answer = {
         "to": str(args.to),

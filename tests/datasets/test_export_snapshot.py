@@ -84,6 +84,8 @@ def test_every_side_comes_back_as_the_snapshot_has_it(
     words = ["export", str(home), "--snapshot", number[:8], "--to", str(out), "--format", name]
     assert main([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
+    features = [text.split(" (")[0] for text in answer["lost"]]
+    assert len(set(features)) == len(features), "one sentence over all sides"
     with open_home(home) as opened_home:
         sides = {side: s for side, s in read_snapshot(opened_home, number).items() if s.pictures}
         assert set(sides) >= {"train", "val", "golden"}

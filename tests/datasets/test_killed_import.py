@@ -200,3 +200,11 @@ def test_a_kill_at_any_moment_leaves_all_or_nothing(stocked: Path, tmp_path: Pat
     assert state(stocked) == whole
     assert not list(tmp_path.glob(".gatesight-*"))
     assert half_written(stocked) == []
+
+
+def test_a_half_written_snapshot_of_a_dead_act_goes_with_the_next(stocked: Path) -> None:
+    left = stocked / "snapshots/.0123.json.4567.new"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"{")
+    assert main(["snapshot", str(stocked), "--quick"]) == 0
+    assert [path.suffix for path in left.parent.iterdir()] == [".json"]
