@@ -12,7 +12,7 @@ import hashlib
 import io
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,9 @@ class Kept:
             return  # busy, full or not ours to write: the next check pays again
         except sqlite3.DatabaseError:  # damaged: nothing is lost that cannot be made again
             self._file.unlink(missing_ok=True)
-            self._insert(self._file, rows)
+            self._file.with_name(f"{self._file.name}-journal").unlink(missing_ok=True)  # belongs to what was
+            with suppress(sqlite3.Error):
+                self._insert(self._file, rows)
 
     def _insert(self, file: Path, rows: Sequence[tuple[str, str, bytes]]) -> None:
         with closing(self._opened(file)) as connection, connection:

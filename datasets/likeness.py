@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ _BACKGROUND_PAIRS = 80
 _BACKGROUND_SHARE = 0.95
 _LEAST_FINE, _LEAST_COARSE = 0.5, 0.9  # no threshold falls below, however unlike a set's pictures are
 _ENOUGH = (0.75, 0.85, 0.97)  # fine agreement that ends a registration; few steps, so that it can be kept
+_SIGHTS = 256  # kept at hand, 200 kB each: candidates of one picture are candidates of its twins
 _BLOCK = 256
 _VERSION = f"1 opencv {cv2.__version__}"  # of hash, thumbnail, agreement: count up when they say other things
 
@@ -272,19 +274,20 @@ def _confirmed(
 
 def _agreements(one: Looks, other: Looks, pairs: Sequence[tuple[int, int]], enough: float) -> list[Agreement]:
     """How well each pair agrees once it is laid on each other."""
-    first: dict[int, Sight] = {}
+    first, second = (lru_cache(_SIGHTS)(partial(_sight_of, side)) for side in (one, other))
 
     def compare(index: int) -> tuple[np.ndarray]:
         i, j = pairs[index]
-        if i not in first:  # pairs of one picture follow each other
-            first.clear()
-            first[i] = sight(one.thumbnails[i])
-        agrees = agreement(first[i], sight(other.thumbnails[j]), enough)
+        agrees = agreement(first(i), second(j), enough)
         return (np.array([agrees.fine, agrees.coarse]),)
 
     contents = [f"{one.digests[i]} {other.digests[j]}" for i, j in pairs]
     rows = one.kept.rows((f"agreement {_VERSION} {enough}",), contents, compare)
     return [Agreement(fine=float(fine), coarse=float(coarse)) for ((fine, coarse),) in rows]
+
+
+def _sight_of(side: Looks, index: int) -> Sight:
+    return sight(side.thumbnails[index])
 
 
 def _exact(one: Looks, other: Looks) -> list[tuple[int, int]]:
