@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--forgive", type=Path, help="one good picture that was rejected")
     parser.add_argument("--to", type=Path, help="folder of a finished teaching, for --add and --forgive")
     parser.add_argument("--backbone", type=Path, help="ONNX network to take features from; default: ours")
+    parser.add_argument(
+        "--network", metavar="NAME", help="torchvision's network whose weights --backbone holds: resnet18, ..."
+    )
     parser.add_argument("--layers", help="feature maps to cut at, finest first: NAME,NAME")
     parser.add_argument(
         "--scale", type=float, help="what pixels are multiplied by for the backbone; default: tried (1/255, 1)"
@@ -79,6 +82,7 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
             good=given.good,
             out=given.out,
             backbone=given.backbone,
+            network=given.network,
             layers=tuple(given.layers.split(",")) if given.layers else (),
             scale=given.scale,
             order=given.order,

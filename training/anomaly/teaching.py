@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ SCALE_PARTS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a person asked for. backbone None: the one that ships. scale None: tried."""
+    """What a person asked for. backbone None: the one that ships. scale None: tried.
+
+    network: torchvision's name of the network whose weights `backbone` holds; then scale and centring are its.
+    """
 
     good: Path
     out: Path
     backbone: Path | None = None
+    network: str | None = None
     layers: tuple[str, ...] = ()
     scale: float | None = None
     order: str = "rgb"
@@ -154,6 +159,8 @@ def _backbone(
     wishes: Wishes, pictures: Sequence[Picture], preparation: Preparation
 ) -> tuple[Backbone, dict[str, float]]:
     """The cut backbone; where nobody says how its pixels are scaled, as tells planted defects best."""
+    if wishes.network is not None:
+        return _torchvision(wishes, wishes.network), {}
     path = wishes.backbone or OWN_BACKBONE
     if wishes.backbone is None and not path.is_file():
         raise StationFault(
@@ -182,6 +189,19 @@ def _backbone(
         found[scale] = tried.run(method="bank", overkill=wishes.overkill, least=0.0).separation
     best = max(SCALES, key=lambda scale: found[scale])
     return loaded(best), {f"{scale:.6g}": round(value, 4) for scale, value in found.items()}
+
+
+def _torchvision(wishes: Wishes, network: str) -> Backbone:
+    """A network of torchvision's with the weights that a person brings; the card names those."""
+    if wishes.backbone is None:
+        raise StationFault(f"--network {network} needs --backbone FILE: its weights, .pth or .safetensors.")
+    from training.anomaly.torchvision_backbone import export_torchvision
+
+    with tempfile.TemporaryDirectory(prefix="gatesight-backbone-") as folder:
+        path = Path(folder) / f"{network}.onnx"
+        export_torchvision(network, wishes.backbone, path)
+        cut = load_backbone(path, layers=wishes.layers, scale=wishes.scale or 1 / 255, centred=True)
+    return replace(cut, name=f"{network}, {wishes.backbone.name}", sha256=file_sha256(wishes.backbone))
 
 
 def _method(
