@@ -10,7 +10,7 @@ help:
 	@echo "make demo   run the station on the simulated line, console on http://127.0.0.1:8000"
 	@echo "make test   install everything, lint, type-check, run the whole test suite"
 	@echo "make setup  install what the running station needs (idempotent)"
-	@echo "make lint | soak | bench | clean"
+	@echo "make lint | soak | bench | anomalib | clean"
 
 setup:
 	@tools/setup.sh run
@@ -39,6 +39,14 @@ unit:
 
 soak: setup-test
 	$(PY) -m pytest -m soak --timeout 7200
+
+# anomalib brings 45 packages and a second OpenCV that would take the place of ours: an environment of its own.
+anomalib: setup-test
+	$(PY) -m venv build/anomalib
+	$(PY) -c "import site; print(site.getsitepackages()[0])" > "$$(echo build/anomalib/lib/python3*/site-packages)/gatesight.pth"
+	build/anomalib/bin/python -m pip install --quiet "anomalib>=2.7,<2.8"
+	build/anomalib/bin/python -m pip uninstall --quiet --yes opencv-python-headless
+	build/anomalib/bin/python -m pytest -p no:cacheprovider tests/teach/test_anomalib.py --timeout 1800
 
 bench: setup-test
 	@mkdir -p build/benchmarks

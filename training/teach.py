@@ -2,6 +2,7 @@
 """Teach from good parts alone.
 
 `gatesight teach --good DIR|COCO --out DIR [--backbone ONNX]`      a bundle at DIR/bundle
+`gatesight teach --good DIR|COCO --out DIR --anomalib MODEL`       the same with one of anomalib's models
 `gatesight teach --add DIR|COCO --to DIR`                          more good parts, without fitting again
 `gatesight teach --forgive PICTURE --to DIR`                       one good part that was rejected
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backbone", type=Path, help="ONNX network to take features from; default: ours")
     parser.add_argument(
         "--network", metavar="NAME", help="torchvision's network whose weights --backbone holds: resnet18, ..."
+    )
+    parser.add_argument("--anomalib", metavar="MODEL", help="one of anomalib's models instead: padim, ...")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of that model's; repeat",
     )
     parser.add_argument("--layers", help="feature maps to cut at, finest first: NAME,NAME")
     parser.add_argument(
@@ -77,28 +87,48 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         raise StationFault("--good needs --out DIR: the folder to make.")
     if not 0 < given.overkill < 0.5 or given.bank < 16 or given.threads < 1:
         raise StationFault("--overkill lies between 0 and 0.5, --bank is at least 16, --threads at least 1.")
-    return teach(
-        Wishes(
-            good=given.good,
-            out=given.out,
-            backbone=given.backbone,
-            network=given.network,
-            layers=tuple(given.layers.split(",")) if given.layers else (),
-            scale=given.scale,
-            order=given.order,
-            centred=given.centred,
-            method=given.method,
-            bank=given.bank,
-            overkill=given.overkill,
-            least_separation=given.least_separation,
-            gain=not given.no_gain,
-            align=not given.no_align,
-            name=given.name,
-            seed=given.seed,
-            threads=given.threads,
-            key_dir=given.key_dir,
-        )
+    wishes = Wishes(
+        good=given.good,
+        out=given.out,
+        backbone=given.backbone,
+        network=given.network,
+        layers=tuple(given.layers.split(",")) if given.layers else (),
+        scale=given.scale,
+        order=given.order,
+        centred=given.centred,
+        method=given.method,
+        bank=given.bank,
+        overkill=given.overkill,
+        least_separation=given.least_separation,
+        gain=not given.no_gain,
+        align=not given.no_align,
+        name=given.name,
+        seed=given.seed,
+        threads=given.threads,
+        key_dir=given.key_dir,
     )
+    options = _options(given.option)
+    if given.anomalib is None:
+        if options:
+            raise StationFault("--option belongs to --anomalib MODEL: name the model, or leave it out.")
+        return teach(wishes)
+    from training.anomaly.anomalib_teaching import teach_anomalib
+
+    return teach_anomalib(wishes, given.anomalib, options)
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE, values as JSON where they are such, else as they stand."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise StationFault(f"--option {text}: write NAME=VALUE, as in backbone=resnet18.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -60,14 +60,18 @@ def make_bundle(
         limit=ready.taught.limit,
         source=bundle / "model.onnx",
     )
-    card = _card(ready, parity=parity)
-    sha256 = write_bundle(
+    return sign(model, _card(ready, parity=parity), bundle, key_dir), parity
+
+
+def sign(model: bytes, card: Mapping[str, Any], bundle: Path, key_dir: Path | None) -> str:
+    """Write the bundle with the recipe that suits a map whose limit is at 0.5; returns its hash."""
+    return write_bundle(
         bundle,
         model=model,
         card=parse_card(json.dumps(card).encode(), "the taught card"),
         key=station_key(key_dir or default_key_dir()),
         recipe={
-            "name": ready.name,
+            "name": card["name"],
             "version": 1,
             "id": 1,
             "views": [{"name": "view"}],
@@ -75,7 +79,6 @@ def make_bundle(
             "default_limit": {"min_score": 0.5},
         },
     )
-    return sha256, parity
 
 
 def _card(ready: Ready, parity: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -61,22 +61,8 @@ class Wishes:
 def teach(wishes: Wishes) -> dict[str, Any]:
     """Teach and write; what a person wants to know. StationFault, and nothing left, when it cannot be done."""
     started = time.monotonic()
-    if (wishes.out / "bundle").exists() or (wishes.out / ARRAYS).exists():
-        raise StationFault(
-            f"{wishes.out} holds a teaching already: add to it with --add, or choose another --out."
-        )
-    pictures = good_pictures(wishes.good)
-    if len(pictures) < LEAST_GOOD:
-        raise StationFault(
-            f"not teachable: {wishes.good} holds {len(pictures)} good pictures, {LEAST_GOOD} are the least;"
-            " 20 to 300 make a good start."
-        )
+    pictures, folds, follow = pictures_and_folds(wishes)
     preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align)
-    folds, follow = folds_of(pictures, wishes.seed)
-    if len(set(folds)) < 2:
-        raise StationFault(
-            f"not teachable: all pictures of {wishes.good} show one part: no score can be checked on another."
-        )
     backbone, scales = _backbone(wishes, pictures, preparation)
     frame = preparation.frame(backbone.strides[0])
     shown = [show(picture, preparation.steps, frame) for picture in pictures]
@@ -93,11 +79,31 @@ def teach(wishes: Wishes) -> dict[str, Any]:
         limit=outcome.limit,
         name=wishes.name,
         method=method,
-        data={"good": _described(wishes.good, pictures), "parent": None},
+        data={"good": described(wishes.good, pictures), "parent": None},
     )
     return _finish(
         wishes, ready, pictures=pictures, teaching=teaching, shown=shown, outcome=outcome, taught_s=taught_s
     )
+
+
+def pictures_and_folds(wishes: Wishes) -> tuple[tuple[Picture, ...], list[int], str]:
+    """The good pictures, their folds and what those follow. StationFault where nothing can come of them."""
+    if (wishes.out / "bundle").exists() or (wishes.out / ARRAYS).exists():
+        raise StationFault(
+            f"{wishes.out} holds a teaching already: add to it with --add, or choose another --out."
+        )
+    pictures = good_pictures(wishes.good)
+    if len(pictures) < LEAST_GOOD:
+        raise StationFault(
+            f"not teachable: {wishes.good} holds {len(pictures)} good pictures, {LEAST_GOOD} are the least;"
+            " 20 to 300 make a good start."
+        )
+    folds, follow = folds_of(pictures, wishes.seed)
+    if len(set(folds)) < 2:
+        raise StationFault(
+            f"not teachable: all pictures of {wishes.good} show one part: no score can be checked on another."
+        )
+    return pictures, folds, follow
 
 
 def _finish(
@@ -221,7 +227,7 @@ def _method(
     }
 
 
-def _described(source: Path, pictures: Sequence[Picture]) -> dict[str, Any]:
+def described(source: Path, pictures: Sequence[Picture]) -> dict[str, Any]:
     """What a card says of the good pictures: names and bytes, never where they lay."""
     digest = hashlib.sha256()
     for picture in pictures:

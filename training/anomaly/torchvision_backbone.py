@@ -19,7 +19,7 @@ from training.anomaly.writing import OPSET
 from training.environment import prepare
 
 TRACED_PX = 256
-_COUNTERS = ".num_batches_tracked"  # older files of weights lack these; they say nothing about features
+COUNTERS = ".num_batches_tracked"  # older files of weights lack these; they say nothing about features
 
 
 def export_torchvision(network: str, weights: Path, target: Path) -> None:
@@ -45,7 +45,7 @@ def export_torchvision(network: str, weights: Path, target: Path) -> None:
             " mobilenet_v3_large or wide_resnet50_2."
         )
     model = get_model(network, weights=None)
-    _fill(model, _tensors(weights), network, weights)
+    _fill(model, read_weights(weights), network, weights)
     model.eval()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's notes on shapes, which are fixed here
@@ -61,7 +61,8 @@ def export_torchvision(network: str, weights: Path, target: Path) -> None:
         )
 
 
-def _tensors(weights: Path) -> Mapping[str, Any]:
+def read_weights(weights: Path) -> Mapping[str, Any]:
+    """The tensors of a file, no code of its run. StationFault where it holds anything else."""
     if weights.suffix == ".safetensors":
         from training.checkpoint import read_tensors
 
@@ -80,7 +81,7 @@ def _fill(model: Any, tensors: Mapping[str, Any], network: str, weights: Path) -
     head = _head_of(model)
     for name, tensor in wanted.items():
         given = tensors.get(name)
-        if given is None and (name.endswith(_COUNTERS) or name.startswith(head)):
+        if given is None and (name.endswith(COUNTERS) or name.startswith(head)):
             continue
         if given is None:
             raise StationFault(f"{weights} holds no tensor {name!r}: these are not the weights of {network}.")
