@@ -229,9 +229,19 @@ def _fit(module: Any, pictures: Sequence[np.ndarray], asked: Asked) -> None:
             raise StationFault(
                 f"anomalib's {asked.model} does not fit on good pictures alone: {_line(e)}."
             ) from None
-    answer = module.model.eval()(torch.zeros(1, 3, asked.height_px, asked.width_px))
-    if getattr(answer, "anomaly_map", None) is None:
+    if getattr(_answer(module, asked), "anomaly_map", None) is None:
         raise StationFault(f"anomalib's {asked.model} draws no map: choose a model that says where.")
+
+
+def _answer(module: Any, asked: Asked) -> Any:
+    """What the model says of an empty picture; None where it cannot be asked outside anomalib."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            return module.model.eval()(torch.zeros(1, 3, asked.height_px, asked.width_px))
+    except (RuntimeError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _line(error: Exception) -> str:
