@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from inspection.statistics import upper_bound
 
-_MOST_STRATA = 20
+MOST_STRATA = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,8 @@ def _bound(audited: Sequence[Audited], passes: Mapping[float, int], confidence: 
 
 
 def _check(audited: Sequence[Audited], passes: Mapping[float, int]) -> None:
-    if len([p for p in passes if passes[p]]) > _MOST_STRATA:
-        raise ValueError(f"an audit bears {_MOST_STRATA} probabilities at most; round them")
+    if len([p for p in passes if passes[p]]) > MOST_STRATA:
+        raise ValueError(f"an audit bears {MOST_STRATA} probabilities at most; round them")
     seen: set[str] = set()
     for one in audited:
         if one.pick.probability not in passes:

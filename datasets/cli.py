@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`gatesight data`: import, check, snapshot, split and export labelled pictures.
+"""`gatesight data`: import, check, snapshot, split, review and export pictures and parts.
 
 Each subcommand is a module of `datasets.commands` named in `COMMANDS`; only the one asked for is imported.
 Exit codes: 0 done, 1 looked and found fault (`ok` is false in the answer), 2 wrong usage, 3 refused with
@@ -24,6 +24,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("datasets.commands.snapshot_data", "fix what a training is given, and compare with before"),
     "split": ("datasets.commands.split_data", "give labelled pictures their sides: train, val, test"),
     "golden": ("datasets.commands.golden_data", "lock pictures that no training may ever learn from"),
+    "next": ("datasets.commands.next_data", "what a person should look at next, with the reason"),
+    "review": ("datasets.commands.review_data", "say of parts of the line whether they are good"),
+    "audit": (
+        "datasets.commands.audit_data",
+        "draw parts of the line by chance; rates from those",
+    ),
     "import": ("datasets.commands.import_data", "take in labelled pictures from a folder, file or archive"),
     "check": ("datasets.commands.check_data", "say whether pictures and labels are ready to be trained on"),
     "export": ("datasets.commands.export_data", "write pictures and labels in an interchange format"),

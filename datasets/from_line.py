@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 
 from datasets.adding import Added, add
 from datasets.labels import LabelledSet, Picture
+from datasets.line_parts import part_name
 from datasets.store import DatasetHome
 from inspection.records import schema as r
 from inspection.records.database import open_reader
@@ -111,8 +112,8 @@ def _when(row: Row[Any]) -> datetime:
 
 
 def _name(row: Row[Any]) -> str:
-    """Unlike any other: epochs come again in time, but not on the same day."""
-    return f"line/{_when(row):%Y-%m-%d}/{row.epoch}-{row.ordinal:06d}-{row.camera}.{row.image_type}"
+    """The part's name, and which view of it."""
+    return f"line/{part_name(row.epoch, row.ordinal, row.trigger_utc_ns)}-{row.camera}.{row.image_type}"
 
 
 def _picture(name: str, row: Row[Any], store: ImageStore, lot: str | None) -> Picture:

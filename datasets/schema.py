@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -116,6 +117,32 @@ outcomes = _fact(
     Column("task_id", ForeignKey("tasks.id"), nullable=False, unique=True),
     Column("how", String(16), nullable=False),  # agreed | adjudicated
     Column("body", Text, nullable=False),
+)
+
+# Which parts of a station people are shown by chance alone; in force from the act on, until the next one.
+audits = _fact(
+    "audits",
+    Column("station", String(64), nullable=False, index=True),
+    Column("pass_share", Float, nullable=False),
+    Column("reject_share", Float, nullable=False),
+    Column("kept_share", Float, nullable=False),  # of the passes keep their pictures: the draw is among those
+    Column("key", String(64), nullable=False),  # hex: who knows it can repeat the draw, nobody else foresees it
+)
+
+# What people say of parts that the line has judged.
+reviews = _fact(
+    "reviews",
+    Column("station", String(64), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("trigger_utc_ns", BigInteger, nullable=False),
+    Column("said", String(16), nullable=False),  # good | defective | unclear
+    Column("class_name", String(200)),  # what is wrong, where somebody says so
+    Column("outcome", String(16), nullable=False),  # what the station had said
+    Column("bundle_sha256", String(64), nullable=False),
+    Column("probability", Float),  # the audit drew the part with it; null: chosen, so no rate may rest on it
+    Column("replaces", ForeignKey("reviews.id"), unique=True),
+    Index(None, "station", "epoch", "ordinal"),
 )
 
 FACTS = tuple(metadata.tables)

@@ -175,6 +175,14 @@ class PromotionTable(_Table):
     )
 
 
+class WatchTable(_Table):
+    """[watch]: where people's reviews of this line stand; a promoted bundle that is worse goes by itself."""
+
+    dataset: Path | None = None  # a dataset home (gatesight data); without it the station watches nothing
+    look_s: Annotated[float, Field(ge=0.2, le=3600)] = 10.0
+    tolerated: Annotated[float, Field(ge=0, lt=1)] = 0.0  # so much more overkill, or escapes, is worth no act
+
+
 class StationConfig(_Table):
     """The whole of station.toml, checked. Paths are absolute."""
 
@@ -186,6 +194,7 @@ class StationConfig(_Table):
     records: RecordsTable = RecordsTable()
     console: ConsoleTable = ConsoleTable()
     promotion: PromotionTable = PromotionTable()
+    watch: WatchTable = WatchTable()
 
     @model_validator(mode="after")
     def _serials_differ(self) -> StationConfig:
@@ -284,6 +293,7 @@ class StationConfig(_Table):
             "inspector",
             "recorder",
             "shadow",
+            *(["watch"] if self.watch.dataset is not None else []),
             *(f"camera:{c.serial}" for c in self.camera),
         ]
 
@@ -331,7 +341,11 @@ def _absolute(config: StationConfig, base: Path) -> StationConfig:
         else c.model_copy(update={"producer": str(whole(Path(c.producer)))})
         for c in config.camera
     ]
-    return config.model_copy(update={"station": station, "engine": engine, "camera": cameras})
+    watch = config.watch
+    if watch.dataset is not None:
+        watch = watch.model_copy(update={"dataset": whole(watch.dataset)})
+    changed = {"station": station, "engine": engine, "camera": cameras, "watch": watch}
+    return config.model_copy(update=changed)
 
 
 def _sentence(path: Path, text: str, error: ValidationError) -> str:

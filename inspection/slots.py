@@ -9,7 +9,6 @@ that the camera would find no free slot: beyond a third of the ring they are she
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from cameras.ring import Ring, SlotState, StaleLease
 from inspection.config import CameraTable
 from inspection.detectors.base import View
 from inspection.judging import Release
+from inspection.keeping import keep_chance
 from inspection.link import Link
 from inspection.messages import ImageHandOver
 from inspection.types import FrameRef, Outcome, StationFault
@@ -180,8 +180,7 @@ class Keeper:
             return False
         if verdict is None or verdict.outcome is not Outcome.PASS:
             return True
-        chance = zlib.crc32(b"%d:%d" % (part.epoch, part.ordinal)) / 2**32
-        return chance < self._pass_share
+        return keep_chance(part.epoch, part.ordinal) < self._pass_share
 
     @staticmethod
     def _hand_over(camera: CameraSlots, link: Link, release: Release, *, keep: bool) -> bool:

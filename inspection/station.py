@@ -39,7 +39,7 @@ a silent gate, whatever is done here. Killing is only the way back from a loop t
 a cold start: a process that got no processor for a second must not pay for it.
 """
 _LOG_LOOK_NS = 5_000_000_000
-_PATIENCE_S = {"recorder": 10.0, "shadow": 0.5}
+_PATIENCE_S = {"recorder": 10.0, "shadow": 0.5, "watch": 0.5}
 """With a process that was asked to stop: the recorder brings the database up to date, the shadow has nothing to
 finish, and where nobody leaves it a processor it would never hear.
 """
@@ -168,7 +168,15 @@ def process_table(config: StationConfig, wiring: Wiring) -> list[ProcessSpec]:
             start_limit_s=600.0,
             needed=False,
         ),
+        *_watch(config),
     ]
+
+
+def _watch(config: StationConfig) -> list[ProcessSpec]:
+    """The watch has no link to anybody: reviews, records and registry are all that it knows."""
+    if config.watch.dataset is None:
+        return []
+    return [ProcessSpec(role="watch", module="inspection.watcher", links={}, stale_s=600.0, needed=False)]
 
 
 class Supervisor:

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The watch over the active bundle: reviews and records go in, a withdrawal comes out when the test calls for
-it.
+"""The watch over the active bundle: people's reviews and the station's records go in, a withdrawal comes out.
 
-    python -m inspection.watching --config station.toml --reviews FILE.jsonl [--follow SECONDS] [--json]
+    gatesight watch --config station.toml [--dataset DATASET | --reviews FILE.jsonl] [--follow SECONDS] [--json]
 
-A review is one line of JSON: {"epoch": 7, "ordinal": 12, "utc_ns": 1, "defective": false, "share": 0.05}.
-`utc_ns` is any instant within an hour of the part (epochs come again in time). `share` is how likely a part
-that was *passed* was to be reviewed, as a share of how likely a rejected one was (1 where it is left out).
-
-What was said of a part, and by which bundle, is read from the records database. Parts that the bundle before
-judged are the baseline; parts of the active one are tested in the order of the line (weights/watch.py). A part
-reviewed twice counts by its last review. A withdrawal is a rollback in the watch's own name.
+Reviews come from the dataset home that `watch.dataset` names (`gatesight data review` writes them), or from a
+file of another system. Parts that the bundle before judged are the baseline; parts of the active one are tested
+in the order of the line (weights/watch.py). A withdrawal is a rollback in the watch's own name: the one act by
+which a bundle changes, which the station follows as it follows any other. Nothing here knows gate or PLC.
 """
 
 from __future__ import annotations
@@ -19,167 +15,178 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
+from datasets.beliefs import act_at
+from datasets.line_audit import plans_of
+from datasets.line_parts import judged_parts, reading_records
+from datasets.line_review import every_review
+from datasets.store import DatasetHome, open_home
+from inspection import review_file, review_home
+from inspection.board import ProcessState
+from inspection.child import ChildContext
 from inspection.config import StationConfig, load_config
-from inspection.records import schema as t
-from inspection.records.database import open_reader
-from inspection.records.projection import OUTCOME_NAMES
-from inspection.types import Outcome, StationFault
+from inspection.types import StationFault
 from weights.bundle import TRUSTED_HERE
-from weights.history import Act, Standing
+from weights.history import Act, Standing, stamp
 from weights.registry import Registry
-from weights.watch import Baseline, Seen, WatchResult, watch
+from weights.watch import Streams, watch
 
-_TOGETHER_NS = 3_600_000_000_000
-_PASS, _REJECT = OUTCOME_NAMES[Outcome.PASS], OUTCOME_NAMES[Outcome.REJECT]
 WHO = "watch"
+_BEAT_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reviewed:
-    """One part that somebody looked at, and what the station had said of it."""
-
-    utc_ns: int  # of its trigger: the order of the line
-    bundle_sha256: str
-    passed: bool
-    defective: bool
-    share: float
+def registry_of(config: StationConfig) -> Registry:
+    """The station's registry."""
+    return Registry(config.registry_dir, [*(config.station.trusted or [TRUSTED_HERE]), config.key_dir])
 
 
-def read_reviews(path: Path) -> dict[tuple[int, int, int], Mapping[str, Any]]:
-    """Reviews by (epoch, ordinal, hour); the last of a part counts. StationFault names file and line."""
-    found: dict[tuple[int, int, int], Mapping[str, Any]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise StationFault(f"Cannot read the reviews {path}: {e}; give one JSON object a line.") from e
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-            key = int(value["epoch"]), int(value["ordinal"]), int(value["utc_ns"]) // _TOGETHER_NS
-            if not isinstance(value["defective"], bool) or not 0.0 < float(value.get("share", 1.0)) <= 1.0:
-                raise ValueError("defective is true or false, share lies in (0, 1]")
-        except (ValueError, TypeError, KeyError) as e:
-            raise StationFault(f"{path}, line {number}: not a review ({e!r}); correct or remove it.") from e
-        found[key] = value
-    return found
-
-
-def with_records(connection: Connection, reviews: Iterable[Mapping[str, Any]]) -> list[Reviewed]:
-    """The reviewed parts that the station judged, in the order of the line."""
-    p, found = t.parts.c, []
-    for value in reviews:
-        at_ns = int(value["utc_ns"])
-        query = select(p.trigger_utc_ns, p.bundle_sha256, p.outcome).where(
-            p.epoch == int(value["epoch"]),
-            p.ordinal == int(value["ordinal"]),
-            p.trigger_utc_ns.between(at_ns - _TOGETHER_NS, at_ns + _TOGETHER_NS),
-            p.outcome.in_([_PASS, _REJECT]),
-        )
-        row = connection.execute(query).first()
-        if row is not None:
-            found.append(
-                Reviewed(
-                    utc_ns=row.trigger_utc_ns,
-                    bundle_sha256=row.bundle_sha256,
-                    passed=row.outcome == _PASS,
-                    defective=bool(value["defective"]),
-                    share=float(value.get("share", 1.0)),
-                )
-            )
-    return sorted(found, key=lambda part: part.utc_ns)
-
-
-def judge_bundle(standing: Standing, parts: list[Reviewed], *, tolerated: float = 0.0) -> WatchResult:
-    """The active bundle's parts since its promotion, against those of the bundle before."""
+def look(config: StationConfig, reviews: Path | DatasetHome, *, tolerated: float = 0.0) -> dict[str, Any]:
+    """One look: the evidence, and a withdrawal when the test calls for it. `reviews`: a file, or a home."""
+    registry = registry_of(config)
+    standing = registry.standing
     if len(standing.actives) < 2:
         raise StationFault("No bundle was promoted over another one yet: there is nothing to compare with.")
-    since_ns = standing.entry(standing.act_number).utc_ns
-    before = [part for part in parts if part.bundle_sha256 == standing.actives[-2]]
-    now = [part for part in parts if part.bundle_sha256 == standing.active and part.utc_ns >= since_ns]
-    return watch(
-        overkill=(_baseline(before, _overkill, tolerated), _overkill(now)),
-        escapes=(_baseline(before, _escapes, tolerated), _escapes(now)),
-    )
-
-
-def _overkill(parts: list[Reviewed]) -> list[Seen]:
-    return [Seen(bad=not part.passed, share=part.share) for part in parts if not part.defective]
-
-
-def _escapes(parts: list[Reviewed]) -> list[Seen]:
-    """Audited passes: whether one is looked at does not depend on what it is, so all count alike."""
-    return [Seen(bad=part.defective) for part in parts if part.passed]
-
-
-def _baseline(parts: list[Reviewed], seen: Any, tolerated: float) -> Baseline:
-    """Where only a share of the passes was reviewed, each stands for 1/share of them.
-
-    The weight of the sample is rounded down, so that the baseline claims no more than was looked at: of a
-    sample of 1 in 20 the bound is that of the parts really seen, at the share really meant.
-    """
-    items = seen(parts)
-    bad = sum(item.bad for item in items)
-    good = [item for item in items if not item.bad]
-    if all(item.share == 1.0 for item in good):
-        return Baseline(events=bad, trials=len(items), tolerated=tolerated)
-    line = bad + sum(1 / item.share for item in good)  # parts of the line that these stand for
-    share = bad / line
-    return Baseline(events=int(-(-share * len(items) // 1)), trials=len(items), tolerated=tolerated)
-
-
-def look(config: StationConfig, reviews: Path, *, tolerated: float = 0.0) -> dict[str, Any]:
-    """One look: the evidence, and a withdrawal when the test calls for it."""
-    registry = Registry(config.registry_dir, [*(config.station.trusted or [TRUSTED_HERE]), config.key_dir])
-    standing = registry.standing
-    listed = read_reviews(reviews)
-    engine = open_reader(config.records_db)
-    try:
-        with engine.connect() as connection:
-            parts = with_records(connection, listed.values())
-    except OperationalError as e:
-        raise StationFault(f"{config.records_db} cannot be read ({e.orig}): has the station run?") from e
-    finally:
-        engine.dispose()
-    result = judge_bundle(standing, parts, tolerated=tolerated)
+    if isinstance(reviews, Path):
+        streams = _from_file(config, standing, reviews, tolerated)
+    else:
+        streams = _from_home(config, standing, reviews, tolerated)
+    result = watch(overkill=streams.overkill, escapes=streams.escapes)
     active = standing.active
     if result.withdraw:
-        registry.go_back(
-            Act.WITHDRAW, who=WHO, why=result.sentence, bundle=active, facts={"reviewed": len(parts)}
-        )
+        facts = {"reviewed": streams.judged, "waiting": streams.waiting}
+        registry.go_back(Act.WITHDRAW, who=WHO, why=result.sentence, bundle=active, facts=facts)
     return {
         "bundle": active,
         "withdrawn": result.withdraw,
         "active": registry.standing.active,
         "overkill": asdict(result.overkill),
         "escapes": asdict(result.escapes),
+        "judged": streams.judged,
+        "waiting": streams.waiting,
         "sentence": result.sentence,
     }
 
 
+def _from_file(config: StationConfig, standing: Standing, path: Path, tolerated: float) -> Streams:
+    listed = review_file.read_reviews(path)
+    with reading_records(config.records_db) as connection:
+        parts = review_file.with_records(connection, listed.values())
+    return review_file.streams_of(standing, parts, tolerated=tolerated)
+
+
+def _from_home(config: StationConfig, standing: Standing, home: DatasetHome, tolerated: float) -> Streams:
+    plans = plans_of(home, config.station.name)
+    if not plans:
+        raise StationFault(
+            f"No part of {config.station.name} is drawn for review: state a plan with"
+            " `gatesight data audit --passes 0.05`; until then the watch has nothing to go by."
+        )
+    every = every_review(home, config.station.name)
+    with reading_records(config.records_db) as connection:
+        parts = judged_parts(connection, since_utc_ns=plans[0].since_utc_ns, bundles=standing.actives[-2:])
+        return review_home.streams_of(standing, parts, plans, every, tolerated=tolerated)
+
+
+class Watcher:
+    """The station's own watch: it looks whenever somebody has reviewed something, and withdraws.
+
+    What nobody has judged changes nothing, so only reviews and registry are looked at in between. It writes
+    one thing: the registry's act, which the supervisor follows as it follows a person's rollback. No link leads
+    from here to anybody, so dead or wrong it delays no verdict; the supervisor starts it again, and what it
+    cannot do it says on the board and tries again.
+    """
+
+    def __init__(self, context: ChildContext, dataset: Path) -> None:
+        self._context = context
+        self._dataset = dataset
+        self._home: DatasetHome | None = None
+        self._seen: tuple[int, tuple[int, int]] | None = None  # last act of the home, stamp of the registry
+        self._told = ""
+
+    def turn(self) -> None:
+        """One look, if there is anything new; a fault is told, and tried again at the next."""
+        try:
+            self._look()
+        except (StationFault, DatabaseError, OSError) as fault:
+            self._close()
+            self._tell(ProcessState.DEGRADED, str(fault))
+
+    def _look(self) -> None:
+        config = self._context.config
+        if self._home is None:
+            self._home, self._seen = open_home(self._dataset), None
+        with self._home.reading() as connection:
+            seen = act_at(connection, None), stamp(config.registry_dir)
+        if seen == self._seen:
+            return
+        if len(registry_of(config).standing.actives) < 2:
+            self._tell(ProcessState.READY, "no bundle was promoted over another one")
+        else:
+            self._tell(ProcessState.READY, shown(look(config, self._home, tolerated=config.watch.tolerated)))
+        self._seen = seen
+
+    def _tell(self, state: ProcessState, text: str) -> None:
+        self._context.row.report(state, text)
+        if text != self._told:
+            self._told = text
+            sys.stderr.write(f"watch: {text}\n")
+            sys.stderr.flush()
+
+    def run(self) -> int:
+        """Until SIGTERM."""
+        row, next_s = self._context.row, 0.0
+        while not self._context.stop.is_set():
+            row.beat()
+            if time.monotonic() >= next_s:
+                self.turn()
+                next_s = time.monotonic() + self._context.config.watch.look_s
+            self._context.stop.wait(min(_BEAT_S, max(0.0, next_s - time.monotonic())))
+        self._close()
+        return 0
+
+    def _close(self) -> None:
+        if self._home is not None:
+            self._home.close()
+            self._home = None
+
+
+def _source(given: argparse.Namespace, config: StationConfig) -> Path | DatasetHome:
+    if given.reviews is not None:
+        return given.reviews
+    folder = given.dataset or config.watch.dataset
+    if folder is None:
+        raise StationFault(
+            f"Where do the reviews stand? Set watch.dataset in {given.config}, or give --dataset or --reviews."
+        )
+    return open_home(folder)
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 looked (withdrawn or not), 3 refused with one sentence."""
-    parser = argparse.ArgumentParser(prog="gatesight watch", description="Watch the active bundle.")
+    parser = argparse.ArgumentParser(
+        prog="gatesight watch", description="Test the active bundle against what people said of its parts."
+    )
     parser.add_argument("--config", "-c", type=Path, default=Path("station.toml"))
-    parser.add_argument("--reviews", type=Path, required=True, help="one JSON object a reviewed part")
-    parser.add_argument("--tolerated", type=float, default=0.0, help="so much more is not worth an act (share)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--dataset", type=Path, help="dataset home with the reviews; default: watch.dataset")
+    where.add_argument("--reviews", type=Path, help="a file instead: one JSON object a reviewed part")
+    parser.add_argument("--tolerated", type=float, help="so much more is not worth an act (share)")
     parser.add_argument("--follow", type=float, metavar="SECONDS", help="look again and again")
     parser.add_argument("--json", action="store_true", help="print JSON, one object a look")
     given = parser.parse_args(argv)
+    source: Path | DatasetHome | None = None
     try:
         config = load_config(given.config)
+        source = _source(given, config)
+        tolerated = config.watch.tolerated if given.tolerated is None else given.tolerated
         while True:
-            found = look(config, given.reviews, tolerated=given.tolerated)
-            said = json.dumps(found) if given.json else found["sentence"]
+            found = look(config, source, tolerated=tolerated)
+            said = json.dumps(found | {"ok": True}) if given.json else shown(found)
             sys.stdout.write(f"{said}\n")
             sys.stdout.flush()
             if given.follow is None or found["withdrawn"]:
@@ -192,6 +199,17 @@ def main(argv: list[str] | None = None) -> int:
         return 3
     except KeyboardInterrupt:
         return 0
+    finally:
+        if isinstance(source, DatasetHome):
+            source.close()
+
+
+def shown(found: dict[str, Any]) -> str:
+    """One look for people."""
+    if found["withdrawn"]:
+        return f"Bundle {found['bundle'][:12]} is withdrawn: {found['sentence']}"
+    left = f" {found['waiting']} drawn parts wait for a review." if found["waiting"] else ""
+    return f"{found['sentence']}{left}"
 
 
 if __name__ == "__main__":

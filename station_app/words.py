@@ -132,6 +132,7 @@ PROCESS_LABELS = {
     "inspector": "Inspector and engine",
     "recorder": "Recorder",
     "shadow": "Shadow (candidate)",
+    "watch": "Watch (withdraws a worse bundle)",
 }
 
 

@@ -150,6 +150,20 @@ class SequentialTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """What both tests are fed: the baseline, and the watched bundle's parts in the order of the line.
+
+    judged: how many of the watched bundle's parts people have judged; waiting: how many of those that should be
+    nobody has judged yet.
+    """
+
+    overkill: tuple[Baseline, Sequence[Seen]]
+    escapes: tuple[Baseline, Sequence[Seen]]
+    judged: int
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchResult:
     """Both streams; `withdraw` when either calls for it."""
 

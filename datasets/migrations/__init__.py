@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from alembic.operations import Operations
 
-from datasets.migrations import v0001
+from datasets.migrations import v0001, v0002
 
-MIGRATIONS: list[tuple[str, Callable[[Operations], None]]] = [(v0001.revision, v0001.upgrade)]
+MIGRATIONS: list[tuple[str, Callable[[Operations], None]]] = [
+    (v0001.revision, v0001.upgrade),
+    (v0002.revision, v0002.upgrade),
+]

@@ -51,6 +51,7 @@ class LineOptions:
     engine_script: Path | None = None
     modbus_port: int = 0
     console_port: int = 8000
+    reviews: Path | None = None  # dataset home by which the station watches its promoted bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,15 @@ def station_toml(options: LineOptions, frame: FrameShape, data_dir: Path, modbus
     belt = belt_plan(options)
     trusted = ", ".join(json.dumps(str(p)) for p in options.trusted)
     script = "" if options.engine_script is None else f"script = {json.dumps(str(options.engine_script))}\n"
+    watch = (
+        ""
+        if options.reviews is None
+        else f"""
+[watch]
+dataset = {json.dumps(str(options.reviews))}
+look_s = 0.5
+"""
+    )
     view = [0, 0, frame.width_px, frame.height_px - STRIP_HEIGHT_PX]
     strip = [0, frame.height_px - STRIP_HEIGHT_PX, frame.width_px, STRIP_HEIGHT_PX]
     cameras = "".join(
@@ -144,7 +154,7 @@ keep_mb = 4000
 
 [console]
 port = {options.console_port}
-{cameras}"""
+{watch}{cameras}"""
 
 
 def recipe_json(suggested: bytes | None, views: int, source: str) -> str:

@@ -57,6 +57,19 @@ def test_what_goes_in_comes_out(home: DatasetHome, tmp_path: Path) -> None:
     assert got.pictures[3].template.read_bytes() == pictures[0].path.read_bytes()
 
 
+AUDIT = {"station": "x", "pass_share": 0.1, "reject_share": 1.0, "kept_share": 1.0, "key": "00"}
+REVIEW = {
+    "station": "x",
+    "epoch": 1,
+    "ordinal": 1,
+    "trigger_utc_ns": 1,
+    "said": "good",
+    "outcome": "pass",
+    "bundle_sha256": "b" * 64,
+    "probability": 0.1,
+}
+
+
 @pytest.mark.parametrize("table", schema.FACTS)
 def test_no_fact_can_be_changed_or_deleted(home: DatasetHome, tmp_path: Path, table: str) -> None:
     filled(home, tmp_path)
@@ -83,6 +96,8 @@ def filled(home: DatasetHome, tmp_path: Path) -> None:
         act.insert(schema.tasks, [{"picture_id": 1}])
         act.insert(schema.assignments, [{"task_id": 1, "reviewer": "Bo"}])
         act.insert(schema.answers, [{"task_id": 1, "reviewer": "Bo", "body": "{}"}])
+        act.insert(schema.audits, [AUDIT])
+        act.insert(schema.reviews, [REVIEW])
         act.insert(schema.outcomes, [{"task_id": 1, "how": "agreed", "body": "{}"}])
 
 
