@@ -78,3 +78,13 @@ def test_the_same_twins_are_found_as_by_registering_every_pair(tmp_path: Path) -
     # asked for some, only pairs of these are told
     some_only = twin_pairs(seen, among={"twin1.png"})
     assert {(p.first, p.second) for p in some_only} == {pair for pair in every if "twin1.png" in pair}
+
+
+def test_a_comparison_leaves_what_it_compares_as_it_was() -> None:
+    """A sight is compared with many; OpenCV's phase correlation fades its inputs in place."""
+    one, other = (sight(thumbnail(surface(n, alike=0.2))) for n in (1, 2))
+    before = [getattr(s, kind).copy() for s in (one, other) for kind in ("light", "fine", "coarse")]
+    first = agreement(one, other)
+    after = [getattr(s, kind) for s in (one, other) for kind in ("light", "fine", "coarse")]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert agreement(one, other) == first
