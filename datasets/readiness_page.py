@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from datasets.labels import Picture
 from datasets.readiness import Report
@@ -21,13 +20,14 @@ from inspection.types import StationFault
 _SIDE_PX = 160
 _SHOWN = 24  # thumbnails a remark: a page is to be read
 _OF_A_GROUP = 4  # of a group of twins so many are shown
+_OTHER, _MEANT = (0, 80, 255), (0, 230, 255)  # colours of boxes, BGR
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2430}
 table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
 section{border-left:6px solid #8aa;padding:.2rem 1rem;margin:1.6rem 0}
 .forbids{border-color:#b3261e}.warns{border-color:#c77700}.tells{border-color:#5b7a99}
 h3{margin:.2rem 0}.pictures{display:flex;flex-wrap:wrap;gap:.8rem;align-items:flex-start}
-figure{margin:0;min-width:11rem;padding:.4rem;background:#f3f5f7;border-radius:4px}
+figure{margin:0;min-width:12.5rem;padding:.4rem;background:#f3f5f7;border-radius:4px}
 figure>div{display:flex;gap:.3rem;align-items:flex-end}img{display:block}
 figcaption{font-size:12px;overflow-wrap:anywhere}.several{width:0;min-width:100%}
 ol{padding-left:1.4rem}a{color:inherit;text-decoration:none}a:hover{text-decoration:underline}.weight{font-weight:600}
@@ -102,11 +102,11 @@ def _figure(name: str, sides: Sequence[_Pictures]) -> str:
     pieces = name.split(" | ")
     across = len(sides) == len(pieces) > 1
     found = [
-        picture
+        shown
         for place, piece in enumerate(pieces[:_OF_A_GROUP])
-        if (picture := _picture(piece, [sides[place]] if across else sides)) is not None
+        if (shown := _meant(piece, [sides[place]] if across else sides)) is not None
     ]
-    images = "".join(_thumbnail(picture) for picture in found)
+    images = "".join(_thumbnail(picture, box) for picture, box in found)
     if not images:
         return f"<code>{_text(name)}</code>"
     more = len(pieces) - _OF_A_GROUP
@@ -115,28 +115,32 @@ def _figure(name: str, sides: Sequence[_Pictures]) -> str:
     return f'<figure><div>{images}</div><figcaption class="several">{told}</figcaption></figure>'
 
 
-def _picture(piece: str, sides: Sequence[_Pictures]) -> Picture | None:
-    """The picture that a piece of a name begins with."""
+def _meant(piece: str, sides: Sequence[_Pictures]) -> tuple[Picture, int | None] | None:
+    """The picture that a piece of a name begins with, and the number of the box that it goes on to name."""
     before = piece.rsplit(": ", 1)[0]
     for side in sides:
         for word in (piece, before, before.rsplit(" box ", 1)[0]):
             if word in side:
-                return side[word]
+                box = re.match(r" box (\d+)", piece[len(word) :])
+                return side[word], int(box[1]) if box else None
     return None
 
 
-def _thumbnail(picture: Picture) -> str:
+def _thumbnail(picture: Picture, meant: int | None) -> str:
+    """The picture with its boxes; the one that is meant stands out, however small it is."""
     pixels = cv2.imread(str(picture.path), cv2.IMREAD_COLOR)
     if pixels is None:
         return ""
     scale = _SIDE_PX / max(pixels.shape[:2])
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    for label in picture.labels:
-        box = np.round(
-            np.array([label.box.x0_px, label.box.y0_px, label.box.x1_px, label.box.y1_px]) * scale
-        ).astype(int)
-        cv2.rectangle(small, (int(box[0]), int(box[1])), (int(box[2]), int(box[3])), (0, 80, 255), 1)
+    for number, label in sorted(enumerate(picture.labels), key=lambda one: one[0] == meant):
+        corners = label.box.x0_px, label.box.y0_px, label.box.x1_px, label.box.y1_px
+        x0, y0, x1, y1 = (round(corner * scale) for corner in corners)
+        if number == meant:
+            cv2.rectangle(small, (x0 - 3, y0 - 3), (x1 + 3, y1 + 3), _MEANT, 2)
+        else:
+            cv2.rectangle(small, (x0, y0), (x1, y1), _OTHER, 1)
     written, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])
     if not written:
         return ""

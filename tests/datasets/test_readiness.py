@@ -154,6 +154,16 @@ def test_the_command_names_a_leak_fails_and_writes_a_page(
     assert main([*words, str(leaky_file), "--quick", "--accept-leaks"]) == 0
 
 
+def pictures_in(figure: str) -> list[np.ndarray]:
+    """The pictures that a piece of a page shows."""
+    shown = []
+    for data in figure.split("base64,")[1:]:
+        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(data.split('"')[0]), np.uint8), 1)
+        assert pixels is not None
+        shown.append(pixels)
+    return shown
+
+
 def test_of_a_pair_across_a_split_each_side_shows_its_own_picture(tmp_path: Path) -> None:
     """Names are unique within a side only: both parts of this split have an `a.png`."""
     sides = {}
@@ -161,11 +171,20 @@ def test_of_a_pair_across_a_split_each_side_shows_its_own_picture(tmp_path: Path
         dark = np.full((40, 40), 30 + 150 * number, np.uint8)
         sides[side] = {"a.png": kept(tmp_path / side, "a.png", dark)}
     figure = _figure("a.png | a.png", list(sides.values()))
-    shades = [
-        cv2.imdecode(np.frombuffer(base64.b64decode(data.split('"')[0]), np.uint8), 0).mean()
-        for data in figure.split("base64,")[1:]
-    ]
+    shades = [pixels.mean() for pixels in pictures_in(figure)]
     assert shades == pytest.approx([30, 180], abs=3)
+
+
+def test_of_several_boxes_the_one_that_is_meant_stands_out(tmp_path: Path) -> None:
+    plain = kept(tmp_path, "a.png", np.full((80, 80), 90, np.uint8))
+    boxes = [Box(x0_px=x, y0_px=20, x1_px=x + 10, y1_px=30) for x in (10, 60)]
+    marked = replace(plain, labels=tuple(Label(class_name="spot", box=box) for box in boxes))
+    yellow = []
+    for number in range(2):
+        (pixels,) = pictures_in(_figure(f"a.png box {number}: spot, likelier dent", [{"a.png": marked}]))
+        shown = pixels.astype(int)
+        yellow.append(np.argwhere((shown[..., 1] > 180) & (shown[..., 0] < 80))[:, 1].mean())
+    assert yellow == pytest.approx([30, 130], abs=4)  # the middle of each box at twice the size
 
 
 def test_the_command_refuses_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.features import read_grey
 from datasets.likeness import background_of, looks, twin_pairs
 from datasets.registration import Agreement, agreement, sight, thumbnail
 from datasets.sketches import promising
@@ -59,7 +60,7 @@ def test_most_pairs_of_unrelated_pictures_are_turned_away() -> None:
 def test_the_same_twins_are_found_as_by_registering_every_pair(tmp_path: Path) -> None:
     pictures = some(tmp_path / "p", range(10))
     for number, change in enumerate((noisy, CHANGES["closer"], CHANGES["a little shift"])):
-        pixels = cv2.imread(str(pictures[3 * number + 1].path), cv2.IMREAD_GRAYSCALE)
+        pixels = read_grey(pictures[3 * number + 1].path)
         pictures.append(kept(tmp_path, f"twin{number}.png", change(pixels)))
     seen = looks(pictures)
     limit, reached = (one := background_of(seen, seen)).limit, one.reached
