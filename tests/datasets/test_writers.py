@@ -149,7 +149,7 @@ def test_a_migration_killed_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_home_of_a_newer_version_is_refused(home: DatasetHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.database.MIGRATIONS", [("0000", MIGRATIONS[0][1])])
-    with pytest.raises(StationFault, match=r"newer version.*schema 0001"):
+    with pytest.raises(StationFault, match=f"newer version.*schema {MIGRATIONS[-1][0]}"):
         open_home(home.folder)
 
 
