@@ -42,6 +42,7 @@ class Question:
     image_class: str | None = None
     labelled: bool = True  # counts in mAP and pixel figures; templates do not
     path: Path | None = None  # None: drawn
+    group: str = ""  # pictures that look alike: sequence, lot, or the part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Answers:
     masks: MaskJudge | None = None
     shown: tuple[Shown, ...] = ()
     pixels: PixelJudge | None = None
+    groups: tuple[str, ...] = ()  # of the labelled pictures, in their order
 
 
 def questions_of(pictures: LabelledSet) -> list[Question]:
@@ -92,6 +94,7 @@ def questions_of(pictures: LabelledSet) -> list[Question]:
                 image_class=picture.image_class,
                 labelled=number < len(pictures.pictures),
                 path=picture.path,
+                group=picture.sequence or picture.lot or picture.part_name,
             )
         )
     return questions
@@ -124,6 +127,7 @@ def questions_drawn(
                         good=not marks,
                         read=read,
                         labels=marks,
+                        group=f"seed {seed} part {part_no}",
                     )
                 )
     return questions
@@ -236,6 +240,7 @@ def answer(
         shown=tuple(shown),
         pixels=judge,
         masks=masks,
+        groups=tuple(item.question.group for item in shown if item.question.labelled),
     )
 
 

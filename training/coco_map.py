@@ -6,17 +6,26 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from training.map_interval import ClassMatches
 from training.statistics import Scored
 
 
-def coco_map(
-    found: Sequence[Scored], truth: Sequence[Scored], pictures: int, classes: int
-) -> tuple[float, float]:
-    """Return mAP of boxes at IoU 0.5 and over 0.5 to 0.95."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Averages:
+    """MAP at IoU 0.5 and over 0.5 to 0.95; matches: at 0.5, one entry a class, for an interval."""
+
+    map50: float
+    map50_95: float
+    matches: tuple[ClassMatches, ...]
+
+
+def coco_map(found: Sequence[Scored], truth: Sequence[Scored], pictures: int, classes: int) -> Averages:
+    """Judge boxes."""
     marks = [{**_head(t), "bbox": _xywh(t), "area": t.box.width_px * t.box.height_px} for t in truth]
     results = [{**_head(f), "bbox": _xywh(f), "score": f.score} for f in found]
     return _judged(marks, results, pictures, classes, "bbox")
@@ -27,7 +36,7 @@ def coco_mask_map(
     truth: Sequence[tuple[Scored, dict[str, Any]]],
     pictures: int,
     classes: int,
-) -> tuple[float, float]:
+) -> Averages:
     """The same of masks, each as pycocotools' run lengths (`encoded`)."""
     marks = [{**_head(t), "bbox": _xywh(t), "area": float(_area(rle)), "segmentation": rle} for t, rle in truth]
     results = [{**_head(f), "segmentation": rle, "score": f.score} for f, rle in found]
@@ -57,12 +66,12 @@ def _xywh(item: Scored) -> list[float]:
 
 def _judged(
     marks: list[dict[str, Any]], results: list[dict[str, Any]], pictures: int, classes: int, how: str
-) -> tuple[float, float]:
+) -> Averages:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     if not marks or not results:
-        return 0.0, 0.0
+        return Averages(map50=0.0, map50_95=0.0, matches=())
     document = {
         "info": {},
         # run lengths carry their own size; pycocotools only asks that the keys be there
@@ -82,4 +91,30 @@ def _judged(
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    return float(judge.stats[1]), float(judge.stats[0])
+    return Averages(
+        map50=float(judge.stats[1]), map50_95=float(judge.stats[0]), matches=_matches(judge, pictures, classes)
+    )
+
+
+def _matches(judge: Any, pictures: int, classes: int) -> tuple[ClassMatches, ...]:
+    """What pycocotools matched at IoU 0.5, over all sizes."""
+    first, everything = 0, judge.params.areaRng[0]
+    rows: list[list[tuple[np.ndarray, np.ndarray, int]]] = [[] for _ in range(classes)]
+    marks = np.zeros((classes, pictures), np.int64)
+    for image in judge.evalImgs:
+        if image is None or image["aRng"] != everything:
+            continue
+        picture, kind = image["image_id"] - 1, image["category_id"] - 1
+        marks[kind, picture] = len(image["gtIds"])
+        rows[kind].append((np.asarray(image["dtScores"], np.float64), image["dtMatches"][first] > 0, picture))
+    return tuple(
+        ClassMatches(
+            scores=np.concatenate([np.zeros(0), *(scores for scores, _, _ in found)]),
+            hits=np.concatenate([np.zeros(0, bool), *(hits for _, hits, _ in found)]),
+            pictures=np.concatenate(
+                [np.zeros(0, np.int64), *(np.full(len(scores), picture) for scores, _, picture in found)]
+            ),
+            marks=marks[kind],
+        )
+        for kind, found in enumerate(rows)
+    )

@@ -278,6 +278,10 @@ def _told(result: dict[str, Any]) -> str:
         ("pixel_f1", "pixel F1"),
     )
     lines.append(", ".join(f"{name} {result[key]:.3f}" for key, name in shown if result.get(key) is not None))
+    sure = result.get("map50_two_sided_95")
+    if sure is not None:
+        low, high, groups = sure["low"], sure["high"], sure["groups"]
+        lines.append(f"mAP50 {low:.3f} to {high:.3f} (two-sided 95 %, bootstrap over {groups} groups)")
     if result["trivial"] is not None:
         lines.append(
             f"best trivial statistic: {result['trivial']['name']}, AUROC {result['trivial_auroc']:.3f}"

@@ -15,7 +15,8 @@ from training.answers import Answers, Shown
 from training.areas import auroc
 from training.calibration import confusion, picture_confusion, reliability
 from training.claims import Claim, bound_sentence, parts_needed, percent, rule_on
-from training.coco_map import coco_map, coco_mask_map
+from training.coco_map import Averages, coco_map, coco_mask_map
+from training.map_interval import map50_interval
 from training.part_level import (
     DIAL,
     dial,
@@ -58,10 +59,8 @@ def figures(
     masks = None if drawn is None else coco_mask_map(drawn.found, drawn.truth, drawn.pictures, len(classes))
     result: dict[str, Any] = {
         "pictures": answers.pictures,
-        "map50": None if boxes is None else round(boxes[0], 5),
-        "map50_95": None if boxes is None else round(boxes[1], 5),
-        "mask_map50": None if masks is None else round(masks[0], 5),
-        "mask_map50_95": None if masks is None else round(masks[1], 5),
+        **_averages("", boxes, answers.groups),
+        **_averages("mask_", masks, answers.groups),
         "map_protocol": None,
         "f_protocol": None,
     }
@@ -88,6 +87,25 @@ def figures(
         "limits": _scores(recipe, classes),
     }
     return result
+
+
+def _averages(prefix: str, averages: Averages | None, groups: Sequence[str]) -> dict[str, Any]:
+    """MAP and how sure it is; null where nobody marked places."""
+    if averages is None:
+        return dict.fromkeys((f"{prefix}map50", f"{prefix}map50_95", f"{prefix}map50_two_sided_95"))
+    sure = map50_interval(averages.matches, groups) if averages.matches else None
+    return {
+        f"{prefix}map50": round(averages.map50, 5),
+        f"{prefix}map50_95": round(averages.map50_95, 5),
+        f"{prefix}map50_two_sided_95": None
+        if sure is None
+        else {
+            "low": round(sure.low, 5),
+            "high": round(sure.high, 5),
+            "groups": sure.groups,
+            "method": "bootstrap over groups",
+        },
+    }
 
 
 def _scores(recipe: Recipe, classes: Sequence[str]) -> dict[str, float]:

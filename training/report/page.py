@@ -82,9 +82,9 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         add("auroc", "AUROC, picture level", note)
     add("map_protocol", "mAP by the set's protocol", result.get("protocol", {}).get("says", ""))
     add("f_protocol", "F by the set's protocol", f"at score limit {result.get('f_score_limit')}, chosen on val")
-    add("map50", "COCO mAP at IoU 0.5", "boxes")
+    add("map50", "COCO mAP at IoU 0.5", "boxes" + _sure(result.get("map50_two_sided_95")))
     add("map50_95", "COCO mAP at IoU 0.5 to 0.95", "boxes")
-    add("mask_map50", "COCO mAP at IoU 0.5", "masks")
+    add("mask_map50", "COCO mAP at IoU 0.5", "masks" + _sure(result.get("mask_map50_two_sided_95")))
     add("aupro", "AUPRO to 0.3 of false pixels")
     if result["pixel"] is not None:
         pixel = result["pixel"]
@@ -93,6 +93,15 @@ def _headline(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             hits, shown = pixel["peak_in_mask"]
             rows.append(("Peak inside a mask", f"{hits} of {shown}", "highest score of a defective picture"))
     return rows
+
+
+def _sure(interval: Mapping[str, Any] | None) -> str:
+    if interval is None:
+        return ""
+    return (
+        f"; two-sided 95 % interval {interval['low']:.3f} to {interval['high']:.3f},"
+        f" {interval['method']} ({interval['groups']})"
+    )
 
 
 def _verdicts(result: Mapping[str, Any]) -> list[tuple[str, str]]:

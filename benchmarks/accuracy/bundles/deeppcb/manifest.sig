@@ -1,1 +1,1 @@
-rq/qbQ9LE4Pm7yxzFppKmni5a/qwsisLSIdL9viOMDwTGo6oho8twO97lX9PSOEbzjAHGct2cimhjkXNNrwjCA==
+hQYC7+qe71mAcit8v0ATEMgwmeh5NteYCCkJpOA91/PnA7L7OeJ0MaY2vetBUqux9FEi433XKissMFLwXwK+CQ==

@@ -1,0 +1,1 @@
+rq/qbQ9LE4Pm7yxzFppKmni5a/qwsisLSIdL9viOMDwTGo6oho8twO97lX9PSOEbzjAHGct2cimhjkXNNrwjCA==
