@@ -8,28 +8,25 @@ picture without one. Only this file of the room imports onnx and onnxruntime, an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.cut import feature_maps, shaped, stage_ends
 from inspection.pixels import Letterbox, with_channels
 from inspection.types import StationFault
 
 if TYPE_CHECKING:
     import onnx
 
-STRIDES = (8, 16)
-"""Fine enough for a scratch, coarse enough for what a texture is."""
-
 
 class Backbone:
     """Describe pictures by mean and spread of a network's inner maps, each channel over the whole picture.
 
     path: ONNX file with one picture input (1, C, H, W). taps: names of the tensors to read; without them the
-    last tensor of stride 8 and of stride 16 before the network goes on to the next stride, which lies before
-    any neck (features of a detector's neck are worse: they know only what its head needed).
+    ends of its trunk's stages (`datasets/cut.py`), which lie before any neck.
     scale: what pixels 0..255 are multiplied with. Raises StationFault for a file that is no such network.
     """
 
@@ -130,48 +127,23 @@ def _inner(maps: np.ndarray, frame: Letterbox) -> np.ndarray:
     return maps[:, top : top + max(1, height), left : left + max(1, width)]
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    from onnx import shape_inference  # noqa: PLC0415
-
-    graph = shape_inference.infer_shapes(model).graph
-    return {
-        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.input, *graph.output)
-    }
-
-
 def backbone_taps(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The network's own maps when its outputs are maps, else the last of stride 8 and of 16 before the next.
+    """Where to read a network: by the rule of `datasets/cut.py`; without such maps, at outputs that are maps.
 
     Raises StationFault when it has neither: then the taps have to be named.
     """
-    shapes = _shapes(model)
-    outputs = [o.name for o in model.graph.output]
-    if all(len(shapes.get(name, [])) == 4 for name in outputs):
-        return tuple(outputs)
-    height = shapes[model.graph.input[0].name][2]
-    found = [name for stride in STRIDES for name in _last_of_stride(model, shapes, height, stride)]
+    copy = type(model).FromString(model.SerializeToString())
+    weights = {tensor.name for tensor in model.graph.initializer}
+    picture = [value for value in model.graph.input if value.name not in weights][0]  # noqa: RUF015 - IndexError
+    graph = shaped(copy, picture.name, picture.type.tensor_type.shape.dim[1].dim_value or 3)
+    maps = feature_maps(graph)
+    outputs = [value.name for value in model.graph.output]
+    found = tuple(stage_ends(graph, maps).values())
+    if not found and all(name in maps for name in outputs):
+        found = tuple(outputs)
     if not found:
         raise StationFault("backbone: it has no map of stride 8 or 16; name the tensors to read")
-    return tuple(found)
-
-
-def _last_of_stride(
-    model: onnx.ModelProto, shapes: dict[str, list[int]], height: int, stride: int
-) -> Iterator[str]:
-    last = None
-    for node in model.graph.node:
-        for name in node.output:
-            shape = shapes.get(name, [])
-            if len(shape) != 4 or not shape[2]:
-                continue
-            if shape[2] * stride == height:
-                last = name
-            elif last is not None and shape[2] * stride < height:
-                yield last
-                return
-    if last is not None:
-        yield last
+    return found
 
 
 def _expose(model: onnx.ModelProto, taps: Sequence[str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Find the part in a picture and lay it down the same way each time; or keep pictures of many sizes to scale.
+"""Find the part in a picture and lay it down the same way each time; or bring pictures of many sizes to one.
 
 Steps of `inspection/prepare.py`. Pure numpy and OpenCV; ValueError when a step cannot do its work, so that the
 part is NOT_INSPECTED.
@@ -186,3 +186,23 @@ class Canvas:
             np.float64,
         )
         return laid, back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Bring pictures of many shapes to one size, each side by its own factor: a place means the same in all."""
+
+    __pydantic_config__ = _STRICT
+
+    kind: Literal["stretch"] = "stretch"
+    width_px: Annotated[int, Field(ge=8, le=8192)]
+    height_px: Annotated[int, Field(ge=8, le=8192)]
+
+    def apply(self, picture: np.ndarray, reference: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the picture at that size."""
+        del reference
+        height_px, width_px = picture.shape[:2]
+        shrunk = width_px * height_px > self.width_px * self.height_px
+        way = cv2.INTER_AREA if shrunk else cv2.INTER_LINEAR
+        back = np.array([[width_px / self.width_px, 0, 0], [0, height_px / self.height_px, 0]], np.float64)
+        return cv2.resize(picture, (self.width_px, self.height_px), interpolation=way), back

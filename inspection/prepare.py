@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from inspection.align import Align, Canvas
+from inspection.align import Align, Canvas, Stretch
 from inspection.pixels import Corners, Letterbox, with_channels
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -82,7 +82,7 @@ class Reference:
         return cv2.warpAffine(other, move, grey.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
 
 
-Step = Annotated[Gain | Reference | Align | Canvas, Field(discriminator="kind")]
+Step = Annotated[Gain | Reference | Align | Canvas | Stretch, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from training.anomaly.adding import add_good
 from training.anomaly.backbone import ORDERS
 from training.anomaly.bank import BANK
 from training.anomaly.fit import METHODS, TEACHABLE
+from training.anomaly.preparing import SHAPES
 from training.anomaly.teaching import Wishes, teach
 from training.anomaly.threshold import OVERKILL
 
@@ -55,12 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--order", choices=ORDERS, default="rgb", help="order of its colour planes")
     parser.add_argument("--centred", action="store_true", help="take off torchvision's mean and spread")
-    parser.add_argument("--method", choices=METHODS, default="auto", help="bank, or bank and position")
+    parser.add_argument(
+        "--method", choices=METHODS, default="auto", help="bank, bank and position, or position"
+    )
     parser.add_argument("--bank", type=int, default=BANK, help=f"entries of the memory bank ({BANK})")
     parser.add_argument("--overkill", type=float, default=OVERKILL, help=f"wanted share ({OVERKILL})")
     parser.add_argument("--least-separation", type=float, default=TEACHABLE, help=argparse.SUPPRESS)
     parser.add_argument("--no-gain", action="store_true", help="leave the pictures' brightness as it is")
     parser.add_argument("--no-align", action="store_true", help="do not look for a part to lay down")
+    parser.add_argument(
+        "--shapes", choices=("auto", *SHAPES), default="auto", help="what to do with pictures of many shapes"
+    )
     parser.add_argument("--name", default="good-only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -102,6 +108,7 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         least_separation=given.least_separation,
         gain=not given.no_gain,
         align=not given.no_align,
+        shapes=given.shapes,
         name=given.name,
         seed=given.seed,
         threads=given.threads,

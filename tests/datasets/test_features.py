@@ -15,6 +15,8 @@ from datasets.features import crop_of, describer, plain_features
 from datasets.labels import Label
 from inspection.types import Box, StationFault
 from tests.datasets.drawn import surface
+from tests.teach.conftest import small_backbone
+from training.anomaly.backbone import load_backbone
 
 
 def network(
@@ -25,17 +27,17 @@ def network(
     nodes, weights, name, channels = [], [], "images", 3
     for i, stride in enumerate(strides):
         weights.append(
-            numpy_helper.from_array(rng.normal(0, 0.3, (4, channels, 3, 3)).astype(np.float32), f"w{i}")
+            numpy_helper.from_array(rng.normal(0, 0.3, (8, channels, 3, 3)).astype(np.float32), f"w{i}")
         )
         nodes.append(helper.make_node("Conv", [name, f"w{i}"], [f"c{i}"], pads=[1] * 4, strides=[stride] * 2))
-        name, channels = f"c{i}", 4
-    shape: list[int] = [1, 4]
+        name, channels = f"c{i}", 8
+    shape: list[int] = [1, 8]
     if head:
         weights.append(numpy_helper.from_array(np.array([2, 3], np.int64), "axes"))
         nodes.append(helper.make_node("ReduceMean", [name, "axes"], ["out"], keepdims=0))
         name = "out"
     else:
-        shape = [1, 4, *[side_px // int(np.prod(strides))] * 2]
+        shape = [1, 8, *[side_px // int(np.prod(strides))] * 2]
     graph = helper.make_graph(
         nodes,
         "net",
@@ -52,6 +54,25 @@ def test_a_detector_is_cut_at_the_last_map_of_stride_8_and_of_16() -> None:
     assert backbone_taps(onnx.load_from_string(network())) == ("c3", "c5")
 
 
+def test_teaching_and_describing_cut_a_network_at_the_same_place(tmp_path: Path) -> None:
+    """A branch of the trunk that ends there, a neck that goes up and down again, and outputs that are maps."""
+    for number, content in enumerate(
+        (network(), network(head=False), small_backbone().SerializeToString(), _with_branch())
+    ):
+        path = tmp_path / f"{number}.onnx"
+        path.write_bytes(content)
+        assert Backbone(path).taps == load_backbone(path, scale=1.0).tensors
+
+
+def _with_branch() -> bytes:
+    """The network with a side branch at stride 8 that leads nowhere deeper, last of its stride in the file."""
+    model = onnx.load_from_string(network())
+    index = next(n for n, node in enumerate(model.graph.node) if "c3" in node.output)
+    model.graph.node.insert(index + 1, helper.make_node("Relu", ["c3"], ["side"]))
+    model.graph.output.append(helper.make_empty_tensor_value_info("side"))
+    return model.SerializeToString()
+
+
 def test_a_network_that_gives_maps_is_read_as_it_is() -> None:
     assert backbone_taps(onnx.load_from_string(network((2, 2), head=False))) == ("c1",)
 
@@ -62,7 +83,7 @@ def test_a_backbone_describes_pictures_of_any_size_and_kind(tmp_path: Path) -> N
     backbone = Backbone(path)
     grey = surface(1)
     rows = backbone([grey, np.repeat(grey[..., None], 3, axis=2), grey[:40, :90], grey[:3, :3]])
-    assert rows.shape == (4, 16)
+    assert rows.shape == (4, 32)
     assert rows.dtype == np.float32
     assert np.isfinite(rows).all()
     assert np.allclose(rows[0], rows[1])

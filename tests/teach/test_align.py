@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.labels import Picture
-from inspection.align import Align, Canvas, find_part
+from inspection.align import Align, Canvas, Stretch, find_part
 from inspection.detectors.decode import cells_of
 from inspection.pixels import Letterbox
 from inspection.prepare import Placement, prepare
@@ -101,6 +101,19 @@ def test_a_canvas_keeps_the_scale_and_tells_which_cells_show_the_part():
     large = prepare(np.zeros((192, 200), np.uint8), (step,))
     assert large.pixels.shape == (96, 128)
     assert large.back[0, 0] == pytest.approx(2.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(20, 300), st.integers(20, 300), st.floats(0, 0.8), st.floats(0, 0.8))
+def test_a_stretched_picture_fills_its_size_and_boxes_come_back(wide: int, high: int, left: float, top: float):
+    prepared = prepare(np.zeros((high, wide), np.uint8), (Stretch(width_px=128, height_px=96),))
+    assert prepared.pixels.shape == (96, 128)
+    box = Letterbox(source_width_px=128, source_height_px=96, width_px=128, height_px=96)
+    place = Placement(box=box, back=prepared.back, source_px=(wide, high))
+    assert cells_of(place, (12, 16)) == (slice(0, 12), slice(0, 16))
+    there = (left * 128, top * 96, (left + 0.2) * 128, (top + 0.2) * 96)
+    expected = (left * wide, top * high, (left + 0.2) * wide, (top + 0.2) * high)
+    assert place.to_source(there) == pytest.approx(expected, abs=0.01)
 
 
 def _saved(folder: Path, pictures: list[np.ndarray]) -> list[Picture]:

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from datasets.labels import Picture
-from inspection.storage.files import sync_folder
 from inspection.types import StationFault
 from training.anomaly.backbone import restore_backbone
 from training.anomaly.bank import distances, extended
 from training.anomaly.bundling import STEPS, Ready, make_bundle
+from training.anomaly.exchange import changed_whole, settle
 from training.anomaly.features import Looking, Shown, show
-from training.anomaly.gaussian import COMPONENTS
 from training.anomaly.goods import good_pictures, one_picture
 from training.anomaly.sheet import write_sheet
 from training.anomaly.state import BACKBONE, State, load_state, save_state
@@ -34,7 +33,8 @@ from training.job import file_sha256
 
 MOST_ADDED = 400  # entries one call may add to the bank
 COVER = 0.9  # patches nearer than this quantile of the bank's own spacing are known already
-FORGIVE_STEPS = 4
+FORGIVE_STEPS, FORGIVE_STEPS_ALONE = 4, 6  # alone: where there is no bank to put the part into
+FORGIVE_SHARE = 0.05  # of all parts taught so far: no step lets one part weigh more
 MOST_NAMED = 200  # pictures that a card names one by one
 
 
@@ -42,6 +42,7 @@ def add_good(
     source: Path, folder: Path, *, forgive: bool, threads: int, key_dir: Path | None
 ) -> dict[str, Any]:
     """Take `source` in; StationFault, and nothing changed, when that cannot be done."""
+    settle(folder)
     state = load_state(folder)
     pictures = (one_picture(source),) if forgive else good_pictures(source)
     known = next((p.name for p in pictures if p.name in state.names), None)
@@ -72,25 +73,22 @@ def add_good(
         method=state.facts["method"],
         data=_pedigree(state, pictures, forgive=forgive),
     )
-    sheet = write_sheet(
-        folder,
-        names=[p.name for p in pictures],
-        scores=before,
-        pictures=[item.pixels for item in shown],
-        maps=maps,
-        limit=limit.value,
-    )
-    fresh = folder / "bundle.new"
-    if fresh.exists():
-        raise StationFault(f"{fresh} is left of a call that was stopped: remove it and try again.")
-    sha256, parity = make_bundle(ready, shown, turned, fresh, key_dir)
-    parent = _exchange(folder, str(state.facts["bundle_sha256"]))
-    save_state(folder, State(taught=taught, names=names, scores=scores, facts=facts_of(ready, sha256)))
+    with changed_whole(folder) as staged:
+        sheet = write_sheet(
+            staged,
+            names=[p.name for p in pictures],
+            scores=before,
+            pictures=[item.pixels for item in shown],
+            maps=maps,
+            limit=limit.value,
+        )
+        sha256, parity = make_bundle(ready, shown, turned, staged / "bundle", key_dir)
+        save_state(staged, State(taught=taught, names=names, scores=scores, facts=facts_of(ready, sha256)))
     return {
         "ok": True,
         "bundle": str(folder / "bundle"),
         "sha256": sha256,
-        "parent": parent,
+        "parent": str(state.facts["bundle_sha256"]),
         "sheet": str(folder / "worst-good.html"),
         "worst": sheet,
         **limit.figures(),
@@ -102,6 +100,8 @@ def add_good(
 
 def _spacing(bank: np.ndarray) -> float:
     """How far entries of the bank lie from their neighbours: what is nearer than that is known."""
+    if len(bank) < 2:
+        return 0.0
     some = bank[:: max(1, len(bank) // 500)]
     gaps = np.array([np.partition(np.linalg.norm(bank - entry, axis=1), 1)[1] for entry in some])
     return float(np.quantile(gaps, COVER))
@@ -115,23 +115,28 @@ def _taken_in(
         t.reshape(taught.lines, taught.columns, -1)[item.inside].reshape(-1, t.shape[1])
         for t, item in zip(turned, shown, strict=True)
     ]
-    bank = extended(taught.bank, np.concatenate(grids), reach, MOST_ADDED)
+    bank = taught.bank
+    if len(bank):
+        bank = extended(bank, np.concatenate(grids), reach, MOST_ADDED)
     pose = taught.pose
     if pose is not None:
         sums = pose.sums.copy()
         for t in turned:
-            sums.add(t[:, :COMPONENTS], weight)
+            sums.add(t[:, : pose.components], weight)
         pose = Pose.of(sums)
     return replace(taught, bank=bank, pose=pose)
 
 
 def _forgiven(taught: Taught, turned: np.ndarray, shown: Shown, picture: Picture) -> Taught:
     """Learn more of this one part, until it passes."""
-    reach = float(np.quantile(distances(turned, taught.bank), 0.9))
-    for step in range(FORGIVE_STEPS):
+    reach = float(np.quantile(distances(turned, taught.bank), 0.9)) if len(taught.bank) else 0.0
+    for step in range(FORGIVE_STEPS if len(taught.bank) else FORGIVE_STEPS_ALONE):
         if taught.distance_map(turned)[shown.inside].max() < taught.limit:
             return taught
-        taught = _taken_in(taught, [turned], [shown], reach=reach / 2 ** (step + 1), weight=2.0**step)
+        weight = 2.0**step
+        if not len(taught.bank) and taught.pose is not None:
+            weight = min(weight, max(1.0, FORGIVE_SHARE * taught.pose.sums.parts))
+        taught = _taken_in(taught, [turned], [shown], reach=reach / 2 ** (step + 1), weight=weight)
     if taught.distance_map(turned)[shown.inside].max() < taught.limit:
         return taught
     raise StationFault(
@@ -153,14 +158,3 @@ def _pedigree(state: State, pictures: Sequence[Picture], *, forgive: bool) -> di
         "changes": [*earlier.get("changes", []), change],
         "parent": state.facts["bundle_sha256"],
     }
-
-
-def _exchange(folder: Path, parent: str) -> str:
-    """Let the bundle beside the old one take its place; the old one goes to the history."""
-    history = folder / "history"
-    history.mkdir(exist_ok=True)
-    (folder / "bundle").rename(history / parent[:12])
-    (folder / "bundle.new").rename(folder / "bundle")
-    sync_folder(history)
-    sync_folder(folder)
-    return parent

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A network that somebody else trained, cut where its features are worth the most for good-only detection.
 
-Where it is cut, unless `--layers` says so: at the last tensor of stride 8 and the last of stride 16 that lead
-to a deeper stride and do not depend on any up-sampling. That is the end of each stage of the trunk, before a
-detector's neck (features of a neck fail: they were trained to forget what is no object). A network whose last
-stride is 8 or 16 is cut at its last tensor of that stride.
+Where it is cut, unless `--layers` says so: by the rule of `datasets/cut.py`, at the ends of the trunk's stages
+of stride 8 and 16; it must have both.
 """
 
 from __future__ import annotations
@@ -18,16 +16,13 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import helper, numpy_helper, version_converter
+from onnx import numpy_helper, version_converter
 
+from datasets.cut import STRIDES, feature_maps, shaped, stage_ends
 from inspection.storage.files import write_durably
 from inspection.types import StationFault
 from training.anomaly.writing import OPSET, cut
 
-STRIDES = (8, 16)
-PROBE_PX = 256  # shapes are inferred for an input of this size; strides divide it
-_UPSAMPLING = frozenset({"Resize", "Upsample", "ConvTranspose", "DepthToSpace", "MaxUnpool"})
-_LEAST_CHANNELS = 8
 ORDERS = ("rgb", "bgr")
 SCALE_KEY = "gatesight.scale"
 MEAN_RGB, SPREAD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,8 +80,11 @@ def load_backbone(
         ) from e
     model = _plain(data, path)
     picture = _picture_input(model, path)
-    graph = _shaped(model, picture, path)
-    strides = _strides(graph)
+    try:
+        graph = shaped(model, picture)
+    except ValueError as e:
+        raise StationFault(f"{path}: its shapes cannot be followed ({e}); give another backbone.") from None
+    strides = feature_maps(graph)
     tensors = tuple(layers) or _stages(graph, strides, path)
     unknown = next((name for name in tensors if name not in strides), None)
     if unknown is not None:
@@ -181,73 +179,15 @@ def _picture_input(model: onnx.ModelProto, path: Path) -> str:
     return inputs[0].name
 
 
-def _shaped(model: onnx.ModelProto, picture: str, path: Path) -> onnx.GraphProto:
-    """The graph with shapes for a probe of PROBE_PX, whatever size it was exported for."""
-    graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    del graph.value_info[:]
-    kept = [value.name for value in graph.input if value.name not in weights]
-    del graph.input[:]
-    graph.input.append(
-        helper.make_tensor_value_info(picture, onnx.TensorProto.FLOAT, [1, 3, PROBE_PX, PROBE_PX])
-    )
-    outputs = [value.name for value in graph.output]
-    del graph.output[:]
-    graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
-    try:
-        shaped = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
-    except (RuntimeError, ValueError) as e:
-        raise StationFault(f"{path}: its shapes cannot be followed ({e}); give another backbone.") from None
-    assert kept  # noqa: S101 - _picture_input saw it
-    return shaped.graph
-
-
-def _strides(graph: onnx.GraphProto) -> dict[str, tuple[int, int]]:
-    """(stride, channels) of each feature map."""
-    found = {}
-    for value in (*graph.value_info, *graph.output):
-        dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if len(dims) == 4 and dims[2] == dims[3] and dims[2] > 0 and PROBE_PX % dims[2] == 0:
-            found[value.name] = (PROBE_PX // dims[2], dims[1])
-    return found
-
-
-def _stages(graph: onnx.GraphProto, strides: dict[str, tuple[int, int]], path: Path) -> tuple[str, ...]:
-    """The rule of this module's first lines."""
-    order = [name for node in graph.node for name in node.output]
-    raised: set[str] = set()  # depends on an up-sampling
-    parents: dict[str, set[str]] = {}
-    for node in graph.node:
-        above = node.op_type in _UPSAMPLING or any(name in raised for name in node.input)
-        for name in node.output:
-            parents[name] = set(node.input)
-            if above:
-                raised.add(name)
-    trunk = [n for n in order if n not in raised and n in strides and strides[n][1] >= _LEAST_CHANNELS]
-    chosen = []
-    for stride in STRIDES:
-        here = [name for name in trunk if strides[name][0] == stride]
-        deeper = [name for name in trunk if strides[name][0] == 2 * stride]
-        leading = _ancestors(deeper, parents)
-        stage = [name for name in here if name in leading] or here
-        if not stage:
-            raise StationFault(
-                f"{path} has no feature map of stride {stride} before an up-sampling: name the tensors to use"
-                " with --layers FINE,COARSE."
-            )
-        chosen.append(stage[-1])
-    return tuple(chosen)
-
-
-def _ancestors(names: Sequence[str], parents: dict[str, set[str]]) -> set[str]:
-    seen: set[str] = set()
-    wanted = list(names)
-    while wanted:
-        for parent in parents.get(wanted.pop(), ()):
-            if parent not in seen:
-                seen.add(parent)
-                wanted.append(parent)
-    return seen
+def _stages(graph: onnx.GraphProto, maps: dict[str, tuple[int, int]], path: Path) -> tuple[str, ...]:
+    ends = stage_ends(graph, maps)
+    missing = next((stride for stride in STRIDES if stride not in ends), None)
+    if missing is not None:
+        raise StationFault(
+            f"{path} has no feature map of stride {missing} before an up-sampling: name the tensors to use"
+            " with --layers FINE,COARSE."
+        )
+    return tuple(ends[stride] for stride in STRIDES)
 
 
 def shuffled(backbone: Backbone, seed: int) -> Backbone:

@@ -2,9 +2,10 @@
 """Teach: features of good parts to bank, pose and limit, every score by a model that never saw its part.
 
 Which distance is used is settled on planted defects: the bank alone, unless the parts lie in a fixed pose and
-adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. `TEACHABLE` is the
-least AUROC of planted defects against held-out good parts: below it the backbone does not see, and nothing is
-taught.
+adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. Where pictures of many
+shapes were stretched to one, it is the Gaussian alone or nothing (`teaching` tries it against the bank).
+`TEACHABLE` is the least AUROC of planted defects against held-out good parts: below it the backbone does not
+see, and nothing is taught.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datasets.ranks import auroc
 from inspection.types import StationFault
 from training.anomaly.bank import BANK, coreset
 from training.anomaly.features import Looking, Shown
-from training.anomaly.gaussian import COMPONENTS, PoseSums
+from training.anomaly.gaussian import ALONE, COMPONENTS, PoseSums
 from training.anomaly.planted import plant
 from training.anomaly.taught import Basis, Pose, Taught, bank_map, pose_map
 from training.anomaly.threshold import Limit, choose_limit
@@ -28,14 +29,14 @@ PLANTED = 80
 POSE_SHARE = 0.3
 """Least share of the features' variance that the position alone explains, for a pose to count as fixed."""
 WORTH, TEACHABLE = 0.02, 0.60
-METHODS = ("auto", "bank", "both")
+METHODS = ("auto", "bank", "both", "position")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A held-out good part's two distance maps."""
+    """A held-out good part's distance maps: to the bank, from the pose."""
 
-    bank: np.ndarray
+    bank: np.ndarray | None
     pose: np.ndarray | None
 
 
@@ -77,9 +78,9 @@ class Teaching:
         rng = np.random.default_rng([self._seed, len(indices), *indices[:1]])
         return coreset(np.concatenate([self.patches(i) for i in indices]), self._bank, rng)
 
-    def sums_of(self, indices: Sequence[int]) -> PoseSums:
+    def sums_of(self, indices: Sequence[int], components: int) -> PoseSums:
         """The pose sums of these parts."""
-        kept = min(COMPONENTS, self.turned[0].shape[1])
+        kept = min(components, self.turned[0].shape[1])
         sums = PoseSums.empty(self._size[0] * self._size[1], kept)
         for index in indices:
             sums.add(self.turned[index][:, :kept])
@@ -99,51 +100,30 @@ class Teaching:
     def run(self, *, method: str, overkill: float, least: float = TEACHABLE) -> Outcome:
         """Cross-validate, choose, and fit on all. StationFault when the backbone does not see."""
         share = self.pose_share()
-        loose = self._looking.frame.average  # pictures of many shapes: no place means the same in two of them
-        fixed = method == "both" or (method == "auto" and not loose and share >= POSE_SHARE)
-        held: list[Held | None] = [None] * len(self.turned)
-        planted: list[tuple[int, Held]] = []
-        rng = np.random.default_rng([self._seed, 1])
-        chosen = set(rng.permutation(len(self.turned))[:PLANTED].tolist())
+        kinds = self._kinds(method, share)
         everything = range(len(self.turned))
-        sums = self.sums_of(everything) if fixed else None
-        for fold in sorted(set(self._folds)):
-            rest = [i for i, f in enumerate(self._folds) if f != fold]
-            bank = self.coreset_of(rest)
-            pose = None
-            if sums is not None:
-                mine = self.sums_of([i for i, f in enumerate(self._folds) if f == fold])
-                pose = Pose.of(sums.without(mine))
-            for index in (i for i, f in enumerate(self._folds) if f == fold):
-                held[index] = self._held(self.turned[index], bank, pose)
-                if index in chosen:
-                    other = self._shown[rest[int(rng.integers(len(rest)))]].pixels
-                    spoilt = plant(self._shown[index].pixels, other, rng)
-                    turned = self.basis.turn(self._looking.features(spoilt))
-                    planted.append((index, self._held(turned, bank, pose)))
-        complete = [item for item in held if item is not None]
+        components = ALONE if method == "position" else COMPONENTS
+        sums = None if kinds == ("bank",) else self.sums_of(everything, components)
+        held, planted = self._cross_validated(kinds, sums)
         insides = [item.inside for item in self._shown]
-        clean = sorted(chosen)
-        units = _units(complete, insides)
-        separations: dict[str, float] = {}
-        for name in ("bank", "both") if fixed else ("bank",):
-            good = [_score(complete[i], insides[i], units, name == "both") for i in clean]
-            bad = [_score(item, insides[i], units, name == "both") for i, item in planted]
-            separations[name] = auroc(good, bad)
-        both = fixed and (method == "both" or separations["both"] >= separations["bank"] + WORTH)
-        separation = separations["both" if both else "bank"]
+        units = _units(held, insides)
+        separations = self._separations(kinds, held, planted, units)
+        kind = kinds[-1]
+        if method == "auto" and len(kinds) > 1 and separations["both"] < separations["bank"] + WORTH:
+            kind = "bank"
+        separation = separations[kind]
         if separation < least:
             raise StationFault(
                 f"not teachable: with this backbone, faint defects planted on good parts stand out from"
                 f" good parts with AUROC {separation:.2f} only ({least:.2f} is the least); bring another"
                 " backbone with --backbone, or pictures that are taken more evenly."
             )
-        scores = [_score(item, inside, units, both) for item, inside in zip(complete, insides, strict=True)]
+        scores = [_score(item, inside, units, kind) for item, inside in zip(held, insides, strict=True)]
         limit = choose_limit(scores, overkill)
         taught = Taught(
             basis=self.basis,
-            bank=self.coreset_of(everything),
-            pose=Pose.of(sums) if both and sums is not None else None,
+            bank=self._no_bank() if kind == "position" else self.coreset_of(everything),
+            pose=None if kind == "bank" or sums is None else Pose.of(sums),
             bank_unit=units[0],
             pose_unit=units[1],
             limit=limit.value,
@@ -155,32 +135,96 @@ class Teaching:
             taught=taught,
             limit=limit,
             scores=scores,
-            maps=[_total(item, units, both) for item in complete],
+            maps=[_total(item, units, kind) for item in held],
             separation=separation,
             separations={name: round(value, 4) for name, value in separations.items()},
             pose_share=share,
         )
 
+    def position_gains(self) -> tuple[float, dict[str, float]]:
+        """Share of the variance that the position explains; planted defects by bank and by Gaussian alone."""
+        sums = self.sums_of(range(len(self.turned)), ALONE)
+        kinds = ("bank", "position")
+        held, planted = self._cross_validated(kinds, sums)
+        units = _units(held, [item.inside for item in self._shown])
+        return self.pose_share(), self._separations(kinds, held, planted, units)
+
+    def _kinds(self, method: str, share: float) -> tuple[str, ...]:
+        """Which distances are computed; the last is wanted most."""
+        if method == "position":
+            return ("position",)
+        loose = self._looking.frame.average  # pictures of many shapes: no place means the same in two of them
+        fixed = method == "both" or (method == "auto" and not loose and share >= POSE_SHARE)
+        return ("bank", "both") if fixed else ("bank",)
+
+    def _cross_validated(
+        self, kinds: Sequence[str], sums: PoseSums | None
+    ) -> tuple[list[Held], list[tuple[int, Held]]]:
+        """Maps of every part, and of some with a planted defect (its number first), by models without it."""
+        held: dict[int, Held] = {}
+        planted: list[tuple[int, Held]] = []
+        rng = np.random.default_rng([self._seed, 1])
+        chosen = set(rng.permutation(len(self.turned))[:PLANTED].tolist())
+        for fold in sorted(set(self._folds)):
+            rest = [i for i, f in enumerate(self._folds) if f != fold]
+            mine = [i for i, f in enumerate(self._folds) if f == fold]
+            bank = self._no_bank() if kinds == ("position",) else self.coreset_of(rest)
+            pose = None
+            if sums is not None:
+                pose = Pose.of(sums.without(self.sums_of(mine, sums.first.shape[1])))
+            for index in mine:
+                held[index] = self._held(self.turned[index], bank, pose)
+                if index in chosen:
+                    other = self._shown[rest[int(rng.integers(len(rest)))]].pixels
+                    spoilt = plant(self._shown[index].pixels, other, rng)
+                    turned = self.basis.turn(self._looking.features(spoilt))
+                    planted.append((index, self._held(turned, bank, pose)))
+        return [held[index] for index in range(len(self.turned))], planted
+
+    def _separations(
+        self,
+        kinds: Sequence[str],
+        held: Sequence[Held],
+        planted: Sequence[tuple[int, Held]],
+        units: tuple[float, float],
+    ) -> dict[str, float]:
+        """AUROC of planted defects against the same parts without one, by each kind of distance."""
+        found: dict[str, float] = {}
+        for kind in kinds:
+            good = [_score(held[i], self._shown[i].inside, units, kind) for i, _ in planted]
+            bad = [_score(item, self._shown[i].inside, units, kind) for i, item in planted]
+            found[kind] = auroc(good, bad)
+        return found
+
+    def _no_bank(self) -> np.ndarray:
+        return np.zeros((0, self.turned[0].shape[1]), np.float32)
+
     def _held(self, turned: np.ndarray, bank: np.ndarray, pose: Pose | None) -> Held:
         return Held(
-            bank=bank_map(turned, bank, self._size, self._passes),
+            bank=bank_map(turned, bank, self._size, self._passes) if len(bank) else None,
             pose=pose_map(turned, pose, self._size, self._passes) if pose is not None else None,
         )
 
 
 def _units(held: Sequence[Held], insides: Sequence[tuple[slice, slice]]) -> tuple[float, float]:
     """What a typical good part reaches, of either distance."""
-    bank = float(np.median([item.bank[inside].max() for item, inside in zip(held, insides, strict=True)]))
-    poses = [
-        item.pose[inside].max() for item, inside in zip(held, insides, strict=True) if item.pose is not None
-    ]
-    return max(bank, 1e-6), max(float(np.median(poses)), 1e-6) if poses else 1.0
+
+    def typical(maps: Sequence[np.ndarray | None]) -> float:
+        reached = [m[inside].max() for m, inside in zip(maps, insides, strict=True) if m is not None]
+        return max(float(np.median(reached)), 1e-6) if reached else 1.0
+
+    return typical([item.bank for item in held]), typical([item.pose for item in held])
 
 
-def _total(item: Held, units: tuple[float, float], both: bool) -> np.ndarray:
-    total = item.bank / np.float32(units[0])
-    return total + item.pose / np.float32(units[1]) if both and item.pose is not None else total
+def _total(item: Held, units: tuple[float, float], kind: str) -> np.ndarray:
+    near = item.bank / np.float32(units[0]) if item.bank is not None and kind != "position" else None
+    away = item.pose / np.float32(units[1]) if item.pose is not None and kind != "bank" else None
+    if near is None or away is None:
+        only = away if near is None else near
+        assert only is not None  # noqa: S101 - every kind has one of the two
+        return only
+    return near + away
 
 
-def _score(item: Held, inside: tuple[slice, slice], units: tuple[float, float], both: bool) -> float:
-    return float(_total(item, units, both)[inside].max())
+def _score(item: Held, inside: tuple[slice, slice], units: tuple[float, float], kind: str) -> float:
+    return float(_total(item, units, kind)[inside].max())

@@ -7,7 +7,6 @@ import numpy as np
 
 from training.anomaly.backbone import Backbone
 from training.anomaly.features import INPUT_NAME, Frame, averaged, on_grid, start_graph
-from training.anomaly.gaussian import COMPONENTS
 from training.anomaly.taught import SHARPNESS, Pose, Taught
 from training.anomaly.writing import Writing
 
@@ -20,12 +19,14 @@ def detector_model(backbone: Backbone, taught: Taught, frame: Frame) -> bytes:
     """Bytes of the graph: `images` (1, 3, h, w) -> `output0` (1, 1, lines, columns), scores 0..1."""
     writing = start_graph(backbone)
     turned = _turned(writing, backbone, taught, frame)
-    total = writing.node("Mul", [_bank(writing, turned, taught.bank), _number(writing, 1 / taught.bank_unit)])
+    shares: list[str] = []
+    if len(taught.bank):
+        near = _bank(writing, turned, taught.bank)
+        shares.append(writing.node("Mul", [near, _number(writing, 1 / taught.bank_unit)]))
     if taught.pose is not None:
         away = _pose(writing, turned, taught.pose, frame)
-        total = writing.node(
-            "Add", [total, writing.node("Mul", [away, _number(writing, 1 / taught.pose_unit)])]
-        )
+        shares.append(writing.node("Mul", [away, _number(writing, 1 / taught.pose_unit)]))
+    total = shares[0] if len(shares) == 1 else writing.node("Add", shares)
     for _ in range(taught.smoothings):
         total = averaged(writing, total)
     ratio = writing.node("Mul", [total, _number(writing, 1 / taught.limit)])
@@ -81,7 +82,7 @@ def _bank(writing: Writing, turned: str, bank: np.ndarray) -> str:
 
 def _pose(writing: Writing, turned: str, pose: Pose, frame: Frame) -> str:
     """Root mean square of the whitened deviation from each position's mean."""
-    size = min(COMPONENTS, pose.mean.shape[1])
+    size = pose.components
     leading = writing.node(
         "Slice",
         [turned, *(writing.constant(np.array([v], np.int64)) for v in (0, size, 1))],

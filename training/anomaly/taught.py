@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What was taught: a basis, a memory bank, perhaps a pose, and the limit; how a picture's features are scored.
+"""What was taught: a basis, a memory bank, a pose or both, and the limit; how a picture's features are scored.
 
 The distance of a cell is its distance to the bank over `bank_unit`, plus, where the part lies in a fixed pose,
 its deviation from that position's Gaussian over `pose_unit`; a unit is what a typical good part reaches, so the
-two weigh alike. Distances are averaged over 3 x 3 cells, `smoothings` times. The score of a cell is
-d^4 / (d^4 + limit^4): 0.5 at the limit, strictly rising, never clamped (clamping flips verdicts); the fourth
-power keeps what is far below the limit near 0, where plain d / (d + limit) stays at a third.
+two weigh alike. An empty bank takes no part. Distances are averaged over 3 x 3 cells, `smoothings` times. The
+score of a cell is d^4 / (d^4 + limit^4): 0.5 at the limit, strictly rising, never clamped (clamping flips
+verdicts); the fourth power keeps what is far below the limit near 0, where d / (d + limit) stays at a third.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from training.anomaly.bank import distances
 from training.anomaly.features import smoothed
-from training.anomaly.gaussian import COMPONENTS, PoseSums, pose_distances
+from training.anomaly.gaussian import PoseSums, pose_distances
 
 AXES = 64
 SHARPNESS = 4
@@ -62,6 +62,11 @@ class Pose:
     mean: np.ndarray = field(repr=False)
     whitening: np.ndarray = field(repr=False)
 
+    @property
+    def components(self) -> int:
+        """How many of the basis's axes it looks at."""
+        return self.mean.shape[1]
+
     @classmethod
     def of(cls, sums: PoseSums) -> Pose:
         """Solve the sums."""
@@ -86,7 +91,9 @@ class Taught:
     def distance_map(self, turned: np.ndarray) -> np.ndarray:
         """Distances (lines, columns) of one picture's turned features."""
         size, passes = (self.lines, self.columns), self.smoothings
-        total = bank_map(turned, self.bank, size, passes) / np.float32(self.bank_unit)
+        total = np.zeros(size, np.float32)
+        if len(self.bank):
+            total = total + bank_map(turned, self.bank, size, passes) / np.float32(self.bank_unit)
         if self.pose is not None:
             total = total + pose_map(turned, self.pose, size, passes) / np.float32(self.pose_unit)
         return total
@@ -99,7 +106,8 @@ def bank_map(turned: np.ndarray, bank: np.ndarray, size: tuple[int, int], passes
 
 def pose_map(turned: np.ndarray, pose: Pose, size: tuple[int, int], passes: int) -> np.ndarray:
     """Smoothed deviations from each position's Gaussian."""
-    return _smooth(pose_distances(turned[:, :COMPONENTS], pose.mean, pose.whitening).reshape(size), passes)
+    away = pose_distances(turned[:, : pose.components], pose.mean, pose.whitening)
+    return _smooth(away.reshape(size), passes)
 
 
 def _smooth(scores: np.ndarray, passes: int) -> np.ndarray:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A teaching's folder changes as a whole: after kill -9 at any moment its bundle is the old one or the new one.
+
+What is new is written to DIR/.adding. Renaming that to DIR/.added decides: what was not renamed is thrown away
+by the next call, what was is brought to its place by the next call if this one could not. The two bundles
+change places in one system call where the system has it (Linux: renameat2), so DIR/bundle is never missing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from inspection.storage.files import sync_folder
+from inspection.types import StationFault
+from training.anomaly.state import FACTS
+from weights.bundle import MANIFEST_NAME
+
+ADDING, ADDED, HISTORY = ".adding", ".added", "history"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_UNABLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP})
+
+
+@contextmanager
+def changed_whole(folder: Path) -> Iterator[Path]:
+    """A folder to write the new bundle and state into; they take their places when all of it stands.
+
+    Whatever ends this early leaves `folder` as it was; a `folder` made for it goes again.
+    """
+    made = not folder.exists()
+    staged = folder / ADDING
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+    except BaseException:
+        shutil.rmtree(staged)
+        if made:
+            folder.rmdir()
+        raise
+    sync_folder(staged)
+    staged.rename(folder / ADDED)
+    sync_folder(folder)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Finish or undo what an earlier call that was stopped has left."""
+    if (folder / ADDING).exists():
+        shutil.rmtree(folder / ADDING)
+    added = folder / ADDED
+    if not added.exists():
+        return
+    if (added / "bundle").exists():
+        _change_places(folder, added)
+    # the facts last: they name the parent, without which this could not go on after the next stop
+    for path in sorted(added.iterdir(), key=lambda path: path.name == FACTS):
+        path.replace(folder / path.name)
+    added.rmdir()
+    sync_folder(folder)
+
+
+def _change_places(folder: Path, added: Path) -> None:
+    """The new bundle to DIR/bundle, the old one to the history."""
+    facts = json.loads((added / FACTS).read_text())
+    old, new = folder / "bundle", added / "bundle"
+    if not old.exists():
+        new.rename(old)
+        sync_folder(folder)
+        return
+    history = folder / HISTORY
+    history.mkdir(exist_ok=True)
+    place = history / str(facts["data"]["parent"])[:12]
+    if _sha256(old) != facts["bundle_sha256"]:
+        if not _exchanged(old, new):
+            old.rename(place)
+            new.rename(old)
+            sync_folder(history)
+            sync_folder(folder)
+            return
+        sync_folder(folder)
+    new.rename(place)  # the old one by now
+    sync_folder(history)
+
+
+def _sha256(bundle: Path) -> str:
+    try:
+        return hashlib.sha256((bundle / MANIFEST_NAME).read_bytes()).hexdigest()
+    except OSError as e:
+        raise StationFault(f"{bundle} is no bundle ({e.strerror}): teach again.") from None
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places at once. False where the system cannot."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNABLE:
+        return False
+    raise OSError(number, os.strerror(number), str(one))
