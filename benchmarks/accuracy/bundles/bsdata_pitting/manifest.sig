@@ -1,0 +1,1 @@
+mHq2lfvp1RajCE2bNyYp73Q8I4x2nqkbAMFp8DvbUfncA1tjVOtAD00oExC1reKlhBkzmhtTvauXP3FOEAarAg==
