@@ -20,7 +20,7 @@ from datasets.labels import Picture
 from inspection.types import StationFault
 from training.anomaly.backbone import restore_backbone
 from training.anomaly.bank import distances, extended
-from training.anomaly.bundling import STEPS, Ready, make_bundle
+from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import changed_whole, settle
 from training.anomaly.features import Looking, Shown, show
 from training.anomaly.goods import good_pictures, one_picture
@@ -84,18 +84,8 @@ def add_good(
         )
         sha256, parity = make_bundle(ready, shown, turned, staged / "bundle", key_dir)
         save_state(staged, State(taught=taught, names=names, scores=scores, facts=facts_of(ready, sha256)))
-    return {
-        "ok": True,
-        "bundle": str(folder / "bundle"),
-        "sha256": sha256,
-        "parent": str(state.facts["bundle_sha256"]),
-        "sheet": str(folder / "worst-good.html"),
-        "worst": sheet,
-        **limit.figures(),
-        "bank_entries": len(taught.bank),
-        "parity": parity,
-        "sentence": limit.sentence(),
-    }
+    result = told(folder, sha256=sha256, worst=sheet, limit=limit, parity=parity)
+    return {**result, "parent": str(state.facts["bundle_sha256"]), "bank_entries": len(taught.bank)}
 
 
 def _spacing(bank: np.ndarray) -> float:

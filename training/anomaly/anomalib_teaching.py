@@ -12,21 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from datasets.labels import Picture
 from datasets.ranks import auroc
-from inspection.prepare import Step
 from inspection.types import StationFault
 from training.anomaly.anomalib_model import STRIDE_PX, Asked, Fitted, anomalib_version
-from training.anomaly.bundling import CLASS, FLOOR_SCORE, PARITY_PICTURES, STEPS, sign
-from training.anomaly.features import Frame, Shown, show
-from training.anomaly.graph import OUTPUT_NAME
+from training.anomaly.bundling import PARITY_PICTURES, sign, taught_card, told
+from training.anomaly.exchange import changed_whole
+from training.anomaly.features import Shown, show
 from training.anomaly.parity import prove_parity
 from training.anomaly.planted import plant
 from training.anomaly.preparing import choose_preparation
 from training.anomaly.sheet import write_sheet
 from training.anomaly.teaching import Wishes, described, pictures_and_folds
-from training.anomaly.threshold import Limit, choose_limit
-from training.code import code_commit
+from training.anomaly.threshold import choose_limit
 from training.job import file_sha256
 from weights.card import parse_card
 
@@ -82,7 +79,17 @@ def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[
         "distance_from": held.low,
         "seed": wishes.seed,
     }
-    card = _card(wishes, pictures=pictures, steps=preparation.steps, frame=frame, method=method, limit=limit)
+    card = taught_card(
+        name=wishes.name,
+        licence="AGPL-3.0-or-later; anomalib is Apache-2.0; the backbone inside keeps its own licence",
+        summary="Good-only detection with one of anomalib's models, judged by our own limit.",
+        steps=preparation.steps,
+        frame=frame,
+        scale=SCALE,
+        data={"good": described(wishes.good, pictures), "parent": None},
+        limit=limit,
+        training={"method": method},
+    )
     parity = prove_parity(
         graph,
         parse_card(json.dumps(card).encode(), "the taught card"),
@@ -92,27 +99,17 @@ def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[
         source=wishes.out / "bundle" / "model.onnx",
     )
     card["training"]["parity"] = parity
-    wishes.out.mkdir(parents=True, exist_ok=True)
-    worst = write_sheet(
-        wishes.out,
-        names=[picture.name for picture in pictures],
-        scores=held.scores,
-        pictures=[item.pixels for item in shown],
-        maps=held.maps,
-        limit=limit.value,
-    )
-    sha256 = sign(graph, card, wishes.out / "bundle", wishes.key_dir)
-    return {
-        "ok": True,
-        "bundle": str(wishes.out / "bundle"),
-        "sha256": sha256,
-        "sheet": str(wishes.out / "worst-good.html"),
-        "worst": worst,
-        **limit.figures(),
-        "method": method,
-        "parity": parity,
-        "sentence": limit.sentence(),
-    }
+    with changed_whole(wishes.out) as staged:
+        worst = write_sheet(
+            staged,
+            names=[picture.name for picture in pictures],
+            scores=held.scores,
+            pictures=[item.pixels for item in shown],
+            maps=held.maps,
+            limit=limit.value,
+        )
+        sha256 = sign(graph, card, staged / "bundle", wishes.key_dir)
+    return {**told(wishes.out, sha256=sha256, worst=worst, limit=limit, parity=parity), "method": method}
 
 
 def _cross_validated(asked: Asked, shown: Sequence[Shown], folds: Sequence[int]) -> _Held:
@@ -139,40 +136,3 @@ def _cross_validated(asked: Asked, shown: Sequence[Shown], folds: Sequence[int])
 
 def _above(raw: np.ndarray, low: float) -> np.ndarray:
     return np.maximum(raw - np.float32(low), 0)
-
-
-def _card(
-    wishes: Wishes,
-    *,
-    pictures: Sequence[Picture],
-    steps: tuple[Step, ...],
-    frame: Frame,
-    method: dict[str, Any],
-    limit: Limit,
-) -> dict[str, Any]:
-    return {
-        "name": wishes.name,
-        "licence": "AGPL-3.0-or-later; anomalib is Apache-2.0; the backbone inside keeps its own licence",
-        "summary": "Good-only detection with one of anomalib's models, judged by our own limit.",
-        "intended_use": "Finds what good parts never showed. Its misses are unknown until defects are shown.",
-        "task": "anomaly",
-        "prepare": STEPS.dump_python(steps, mode="json"),
-        "input": {
-            "name": "images",
-            "width_px": frame.width_px,
-            "height_px": frame.height_px,
-            "channels": 3,
-            "scale": SCALE,
-        },
-        "output": {"name": OUTPUT_NAME, "kind": "maps_nchw"},
-        "classes": [CLASS],
-        "floor_score": FLOOR_SCORE,
-        "data": {"good": described(wishes.good, pictures), "parent": None},
-        "training": {
-            "method": method,
-            "limit_distance": limit.value,
-            "code_commit": code_commit(),
-            "parity": {},
-        },
-        "metrics": {"teaching": limit.figures()},
-    }

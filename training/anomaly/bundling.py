@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from inspection.prepare import Step
 from training.anomaly.backbone import Backbone
-from training.anomaly.features import Frame, Shown
+from training.anomaly.features import INPUT_NAME, Frame, Shown
 from training.anomaly.graph import OUTPUT_NAME, detector_model
 from training.anomaly.parity import prove_parity
 from training.anomaly.taught import Taught
@@ -82,32 +82,72 @@ def sign(model: bytes, card: Mapping[str, Any], bundle: Path, key_dir: Path | No
 
 
 def _card(ready: Ready, parity: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {
-        "name": ready.name,
-        "licence": "AGPL-3.0-or-later; the backbone inside keeps its own licence",
-        "summary": "Good-only detection: how far a part's local features lie from those of good parts.",
-        "intended_use": "Finds what good parts never showed. Its misses are unknown until defects are shown.",
-        "task": "anomaly",
-        "prepare": STEPS.dump_python(ready.steps, mode="json"),
-        "input": {
-            "name": "images",
-            "width_px": ready.frame.width_px,
-            "height_px": ready.frame.height_px,
-            "channels": 3,
-            "scale": ready.backbone.scale,
-        },
-        "output": {"name": OUTPUT_NAME, "kind": "maps_nchw"},
-        "classes": [CLASS],
-        "floor_score": FLOOR_SCORE,
-        "data": dict(ready.data),
-        "training": {
+    return taught_card(
+        name=ready.name,
+        licence="AGPL-3.0-or-later; the backbone inside keeps its own licence",
+        summary="Good-only detection: how far a part's local features lie from those of good parts.",
+        steps=ready.steps,
+        frame=ready.frame,
+        scale=ready.backbone.scale,
+        data=ready.data,
+        limit=ready.limit,
+        training={
             "method": dict(ready.method),
             "backbone": ready.backbone.facts(),
             "bank_entries": len(ready.taught.bank),
             "pose": ready.taught.pose is not None,
-            "limit_distance": ready.taught.limit,
-            "code_commit": code_commit(),
             "parity": dict(parity or {}),
         },
-        "metrics": {"teaching": ready.limit.figures()},
+    )
+
+
+def taught_card(
+    *,
+    name: str,
+    licence: str,
+    summary: str,
+    steps: tuple[Step, ...],
+    frame: Frame,
+    scale: float,
+    data: Mapping[str, Any],
+    limit: Limit,
+    training: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What every card of a good-only bundle says, whichever model is inside; `training` is that model's own."""
+    return {
+        "name": name,
+        "licence": licence,
+        "summary": summary,
+        "intended_use": "Finds what good parts never showed. Its misses are unknown until defects are shown.",
+        "task": "anomaly",
+        "prepare": STEPS.dump_python(steps, mode="json"),
+        "input": {
+            "name": INPUT_NAME,
+            "width_px": frame.width_px,
+            "height_px": frame.height_px,
+            "channels": 3,
+            "scale": scale,
+        },
+        "output": {"name": OUTPUT_NAME, "kind": "maps_nchw"},
+        "classes": [CLASS],
+        "floor_score": FLOOR_SCORE,
+        "data": dict(data),
+        "training": {**training, "limit_distance": limit.value, "code_commit": code_commit()},
+        "metrics": {"teaching": limit.figures()},
+    }
+
+
+def told(
+    folder: Path, *, sha256: str, worst: Sequence[str], limit: Limit, parity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a person wants to know of a teaching in `folder`, whichever model is inside."""
+    return {
+        "ok": True,
+        "bundle": str(folder / "bundle"),
+        "sha256": sha256,
+        "sheet": str(folder / "worst-good.html"),
+        "worst": list(worst),
+        **limit.figures(),
+        "parity": dict(parity),
+        "sentence": limit.sentence(),
     }

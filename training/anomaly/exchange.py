@@ -68,12 +68,12 @@ def settle(folder: Path) -> None:
 
 def _change_places(folder: Path, added: Path) -> None:
     """The new bundle to DIR/bundle, the old one to the history."""
-    facts = json.loads((added / FACTS).read_text())
     old, new = folder / "bundle", added / "bundle"
     if not old.exists():
         new.rename(old)
         sync_folder(folder)
         return
+    facts = json.loads((added / FACTS).read_text())
     history = folder / HISTORY
     history.mkdir(exist_ok=True)
     place = history / str(facts["data"]["parent"])[:12]

@@ -17,7 +17,7 @@ from datasets.labels import Picture
 from inspection.types import StationFault
 from training.anomaly.backbone import Backbone, load_backbone, save_backbone
 from training.anomaly.bank import BANK
-from training.anomaly.bundling import STEPS, Ready, make_bundle
+from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import changed_whole, settle
 from training.anomaly.features import Frame, Looking, Shown, show
 from training.anomaly.fit import POSE_SHARE, TEACHABLE, WORTH, Outcome, Teaching
@@ -176,18 +176,8 @@ def _finish(
             staged,
             State(taught=outcome.taught, names=names, scores=outcome.scores, facts=facts_of(ready, sha256)),
         )
-    return {
-        "ok": True,
-        "bundle": str(wishes.out / "bundle"),
-        "sha256": sha256,
-        "sheet": str(wishes.out / "worst-good.html"),
-        "worst": worst,
-        **outcome.limit.figures(),
-        "method": dict(ready.method),
-        "parity": parity,
-        "taught_s": round(taught_s, 2),
-        "sentence": outcome.limit.sentence(),
-    }
+    result = told(wishes.out, sha256=sha256, worst=worst, limit=outcome.limit, parity=parity)
+    return {**result, "method": dict(ready.method), "taught_s": round(taught_s, 2)}
 
 
 def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
