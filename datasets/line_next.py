@@ -19,7 +19,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from datasets.features import Describe, read_grey
-from datasets.line_parts import PASS, REJECT, LinePart, parts_with_id
+from datasets.line_parts import NS_PER_S, PASS, REJECT, LinePart, parts_with_id
 from datasets.sampling import Pool, propose
 from inspection.recipe import Recipe
 from inspection.records import schema as r
@@ -27,7 +27,6 @@ from inspection.records.disagreements import for_review
 from inspection.storage.images import ImageStore, PictureAltered
 
 _CLASSES = ("good", "defective")
-_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +101,8 @@ def sampled(
             labelled=_features(known, kept, describe),
             beliefs=(np.stack([1 - beliefs, beliefs], axis=1),),
             classes=_CLASSES,
-            times_s=np.array([part.trigger_utc_ns / _S for part in open_]),
-            labelled_times_s=np.array([key[2] / _S for key in reviewed]),
+            times_s=np.array([part.trigger_utc_ns / NS_PER_S for part in open_]),
+            labelled_times_s=np.array([key[2] / NS_PER_S for key in reviewed]),
         ),
         most,
     )

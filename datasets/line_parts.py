@@ -24,6 +24,7 @@ from inspection.records.database import open_reader
 from inspection.types import StationFault
 
 PASS, REJECT = "pass", "reject"
+NS_PER_S = 1_000_000_000
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})/(\d+)-(\d+)")
 _AT_ONCE = 2000
 
@@ -52,7 +53,7 @@ class LinePart:
 
 def part_name(epoch: int, ordinal: int, trigger_utc_ns: int) -> str:
     """The name of a part."""
-    return f"{datetime.fromtimestamp(trigger_utc_ns // 1_000_000_000, UTC):%Y-%m-%d}/{epoch}-{ordinal:06d}"
+    return f"{datetime.fromtimestamp(trigger_utc_ns // NS_PER_S, UTC):%Y-%m-%d}/{epoch}-{ordinal:06d}"
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets.audit import Audit
-from datasets.commands.line_options import NS_PER_S, add_line, moment_ns, placed
-from datasets.commands.snapshot_data import user_name
+from datasets.commands.line_options import add_line, moment_ns, placed
+from datasets.commands.person import add_who, person
 from datasets.line_audit import AuditPlan, plans_of, state_plan
-from datasets.line_parts import judged_parts, reading_records
+from datasets.line_parts import NS_PER_S, judged_parts, reading_records
 from datasets.line_rates import LineRates, rates
 from datasets.line_review import reviews_of
 from datasets.store import open_home
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rejects", type=float, metavar="P", help="and this share of the rejects (1)")
     parser.add_argument("--bundle", metavar="HASH", help="rates of the parts that this bundle judged")
     parser.add_argument("--since", metavar="WHEN", help="rates from then on, UTC: 2026-11-23T08:30")
-    parser.add_argument("--who", metavar="NAME", help="who states the plan; default: the user's name")
+    add_who(parser, "states the plan")
     parser.add_argument("--why", default="audit of the line", help="why")
 
 
@@ -60,7 +60,7 @@ def _state(args: argparse.Namespace, config: StationConfig, folder: Path) -> Map
             pass_share=args.passes,
             reject_share=1.0 if args.rejects is None else args.rejects,
             kept_share=config.records.pass_share,
-            who=args.who or user_name(),
+            who=person(args),
             why=args.why,
         )
     said = (

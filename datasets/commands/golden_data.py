@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.commands.snapshot_data import user_name
+from datasets.commands.person import add_who, person
 from datasets.labelling import lock_golden
 from datasets.snapshots import learnt_in
 from datasets.splits import SIDES
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", action="append", default=[], help="a picture's name; may be repeated")
     parser.add_argument("--names", type=Path, metavar="FILE", help="text file, one name a line")
     parser.add_argument("--side", choices=SIDES[1:], help="every picture that is on this side now")
-    parser.add_argument("--who", metavar="NAME", help="who locks them; default: the user's name")
+    add_who(parser, "locks them")
     parser.add_argument("--note", metavar="WHY", default="locked for promotions", help="why")
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
     with open_home(args.dataset) as home:
         names = _names(args, home)
         known_to = learnt_in(home, names)
-        new = lock_golden(home, names, who=args.who or user_name(), why=args.note)
+        new = lock_golden(home, names, who=person(args), why=args.note)
     said = [f"{len(names)} pictures are golden, {new} of them new. There is no way back."]
     said += [
         f"Snapshot {number[:16]} learnt from {count} of them: models trained on it know them already."

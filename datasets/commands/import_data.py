@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from datasets.adding import SIDES, add
+from datasets.commands.person import add_who, person
 from datasets.formats.table import FORMATS
 from datasets.from_line import take_from_line
 from datasets.intake import Intake, opened
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="SOURCE is the data folder of a station: take the pictures it kept, to be labelled",
     )
     parser.add_argument("--newest", type=int, metavar="N", help="with --from-line: the newest N parts only")
-    parser.add_argument("--who", help="who says so (default: the user of this session)")
+    add_who(parser, "says so")
     parser.add_argument("--why", help="why (default: import of SOURCE)")
 
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
             added = add(
                 home,
                 intake.labelled,
-                who=args.who or getpass.getuser(),
+                who=person(args),
                 why=args.why or f"import of {args.source.name or args.source.resolve().name} ({intake.format})",
                 side=args.side,
                 unlabelled=args.unlabelled,
@@ -92,7 +92,7 @@ def _from_line(args: argparse.Namespace) -> Mapping[str, Any]:
         taken = take_from_line(
             home,
             args.source,
-            who=args.who or getpass.getuser(),
+            who=person(args),
             why=args.why or "pictures that the line kept",
             lot=args.lot,
             newest=args.newest,

@@ -7,10 +7,9 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+from datasets.line_parts import NS_PER_S
 from inspection.config import StationConfig, load_config
 from inspection.types import StationFault
-
-NS_PER_S = 1_000_000_000
 
 
 def add_line(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datasets.commands.line_options import NS_PER_S, add_line, placed
-from datasets.commands.snapshot_data import user_name
-from datasets.line_parts import find_part, reading_records
+from datasets.commands.line_options import add_line, placed
+from datasets.commands.person import add_who, person
+from datasets.line_parts import NS_PER_S, find_part, reading_records
 from datasets.line_review import Decision, Review, Said, decide, every_review
 from datasets.store import DatasetHome, open_home
 from inspection.types import StationFault
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, metavar="CSV", help="many at once: columns part,said[,class]")
     parser.add_argument("--list", action="store_true", help="every review on record, oldest first")
     parser.add_argument("--replace", action="store_true", help="correct what was said before")
-    parser.add_argument("--who", metavar="NAME", help="who says so; default: the user's name")
+    add_who(parser, "says so")
     parser.add_argument("--why", default="review of the line", help="why")
 
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
             home,
             config.station.name,
             decisions,
-            who=args.who or user_name(),
+            who=person(args),
             why=args.why,
             replace=args.replace,
         )

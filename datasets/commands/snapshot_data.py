@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from datasets.commands.person import add_who, person
 from datasets.diffs import diff
 from datasets.snapshots import listed, take
 from datasets.splitting import near_twins
 from datasets.store import DatasetHome, open_home
-from inspection.types import StationFault
 
 _SAID = 12  # sentences that people are shown; programs get all
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, --note, --who, --diff, --list."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="dataset home")
     parser.add_argument("--note", metavar="WHY", default="snapshot for training", help="why it is taken")
-    parser.add_argument("--who", metavar="NAME", help="who takes it; default: the user's name")
+    add_who(parser, "takes it")
     add_quick(parser)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--diff", nargs=2, metavar=("A", "B"), help="say what changed between two snapshots")
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
         if args.list:
             return _list(home)
         twins = [] if args.quick else near_twins(home)
-        taken = take(home, who=args.who or user_name(), why=args.note, twins=twins)
+        taken = take(home, who=person(args), why=args.note, twins=twins)
     counts = ", ".join(f"{count} {side}" for side, count in taken.counts.items())
     is_new = "" if taken.new else " (nothing has changed since it was taken)"
     return {
@@ -66,14 +65,6 @@ def _list(home: DatasetHome) -> Mapping[str, Any]:
     ]
     lines = [f"{one['snapshot'][:16]}  {one['when']}  {one['who']}: {one['why']}" for one in plain]
     return {"said": "\n".join(lines) or "There is no snapshot yet.", "snapshots": plain}
-
-
-def user_name() -> str:
-    """Who runs the command, by the name of the account."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name
-        raise StationFault("This account has no name: say who you are with --who NAME.") from None
 
 
 def shortened(sentences: tuple[str, ...]) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.commands.snapshot_data import add_quick, shortened, user_name
+from datasets.commands.person import add_who, person
+from datasets.commands.snapshot_data import add_quick, shortened
 from datasets.splits import LEVELS, Plan
 from datasets.splitting import near_twins, split_home
 from datasets.store import open_home
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{side}", type=float, metavar="SHARE", help=f"share of {side} ({share:g})")
     parser.add_argument("--seed", type=int, help="another seed gives another split (0)")
     add_quick(parser)
-    parser.add_argument("--who", metavar="NAME", help="who splits; default: the user's name")
+    add_who(parser, "splits")
     parser.add_argument("--note", metavar="WHY", default="split for training", help="why")
 
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
     wanted = Plan(**given) if given else None
     with open_home(args.dataset) as home:
         twins = [] if args.quick else near_twins(home, wanted)
-        plan, done = split_home(home, who=args.who or user_name(), why=args.note, plan=wanted, twins=twins)
+        plan, done = split_home(home, who=person(args), why=args.note, plan=wanted, twins=twins)
     counts = done.counts()
     text = ", ".join(f"{count} {side}" for side, count in counts.items())
     return {

@@ -17,11 +17,12 @@ from datasets.cli import main
 from datasets.line_audit import AuditPlan, plan_for, plans_of
 from datasets.line_parts import PASS, REJECT, LinePart, find_part, judged_parts, reading_records
 from datasets.line_rates import rates
-from datasets.line_review import Review, Said, reviews_of
+from datasets.line_review import Said, reviews_of
 from datasets.store import open_home
 from inspection.records import schema as t
 from inspection.records.database import open_writer
 from inspection.types import StationFault
+from tests.datasets.line_reviews import reviewed
 from tests.weights.conftest import STATION
 
 Tell = Callable[..., dict[str, Any]]
@@ -118,7 +119,7 @@ def test_rates_are_unbiased_and_their_bound_holds_though_chosen_parts_are_review
         parts = [part_of(n) for n in range(1500)]
         bad = chance.random(len(parts)) < 0.02
         known = {
-            part.key: review(part, Said.DEFECTIVE if wrong else Said.GOOD)
+            part.key: reviewed(part, Said.DEFECTIVE if wrong else Said.GOOD)
             for part, wrong in zip(parts, bad, strict=True)
             if wrong or plan_for(plans, part).draws(part)  # type: ignore[union-attr]
         }
@@ -128,25 +129,6 @@ def test_rates_are_unbiased_and_their_bound_holds_though_chosen_parts_are_review
         held += found.upper_95 >= bad.mean()
     assert abs(np.mean(errors)) < 3.5 * np.std(errors) / np.sqrt(len(errors))
     assert held >= 52  # 57 are due; three standard deviations below
-
-
-def review(part: LinePart, said: Said) -> Review:
-    return Review(
-        id=1,
-        station="x",
-        epoch=part.epoch,
-        ordinal=part.ordinal,
-        trigger_utc_ns=part.trigger_utc_ns,
-        said=said,
-        class_name=None,
-        outcome=part.outcome,
-        bundle_sha256=part.bundle_sha256,
-        probability=None,
-        replaces=None,
-        who="Ann",
-        why="test",
-        utc_ns=1,
-    )
 
 
 # --- the commands

@@ -12,6 +12,7 @@ from datasets.line_audit import AuditPlan
 from datasets.line_parts import LinePart
 from datasets.line_review import Review, Said
 from inspection import review_home
+from tests.datasets.line_reviews import reviewed
 from weights.history import NOTHING, Act, Entry, Standing, after
 from weights.watch import Streams, WatchResult, watch
 
@@ -52,30 +53,11 @@ def line(
     return found
 
 
-def review(part: LinePart, said: Said, utc_ns: int) -> Review:
-    return Review(
-        id=1,
-        station="x",
-        epoch=part.epoch,
-        ordinal=part.ordinal,
-        trigger_utc_ns=part.trigger_utc_ns,
-        said=said,
-        class_name=None,
-        outcome=part.outcome,
-        bundle_sha256=part.bundle_sha256,
-        probability=0.1,
-        replaces=None,
-        who="Ann",
-        why="review",
-        utc_ns=utc_ns,
-    )
-
-
 def reviews(
     parts: Iterable[tuple[LinePart, bool]], has_reviewed: Order, utc_ns: int, plan: AuditPlan = PLAN
 ) -> list[Review]:
     return [
-        review(part, Said.DEFECTIVE if defective else Said.GOOD, utc_ns)
+        reviewed(part, Said.DEFECTIVE if defective else Said.GOOD, utc_ns=utc_ns, probability=0.1)
         for part, defective in parts
         if plan.draws(part) and has_reviewed(part, defective)
     ]
@@ -152,7 +134,11 @@ def test_parts_that_were_chosen_for_looking_bad_count_for_nothing() -> None:
         line(chance, SECOND, 800, overkill=0.02, escape=0.02),
     )
     honest = withdrawal_of(before, now)[0]
-    chosen = [review(part, Said.DEFECTIVE, SINCE_NS + 1) for part, bad in now if bad and part.outcome == "pass"]
+    chosen = [
+        reviewed(part, Said.DEFECTIVE, utc_ns=SINCE_NS + 1, probability=0.1)
+        for part, bad in now
+        if bad and part.outcome == "pass"
+    ]
     assert len(chosen) > 8
     every = reviews(before, everybody, SINCE_NS - 1) + reviews(now, everybody, SINCE_NS + 1) + chosen
     found = review_home.streams_of(promoted(), [part for part, _ in (*before, *now)], [PLAN], every)
