@@ -24,6 +24,7 @@ from training.backbone.network import Backbone
 from training.backbone.pretext import Pretext, Weights, to_tensors
 from training.backbone.settings import Settings
 from training.backbone.team import Team
+from training.cpu_bf16 import cpu_multiplies_bf16
 
 CHECKPOINT = "checkpoint.pt"
 ALONE = Team(rank=0, size=1)
@@ -118,8 +119,8 @@ def learn(run: Run, batch: Batch, team: Team = ALONE) -> dict[str, float]:
 
 
 def _fast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 where the machine computes in it: CUDA, or a CPU with AMX."""
-    if device.type == "cuda" or torch.cpu._is_amx_tile_supported():
+    """bfloat16 where the machine computes in it: CUDA, or a CPU with AMX or AVX-512 BF16."""
+    if device.type == "cuda" or cpu_multiplies_bf16():
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
