@@ -64,7 +64,7 @@ def _checked_card(backbone: Backbone, taught: Taught) -> Card:
         steps=(),
         frame=FRAME,
         taught=taught,
-        limit=Limit(value=taught.limit, good=10, above=0, wanted=0.1),
+        limit=Limit(value=taught.limit, good=10, pictures=10, above=0, wanted=0.1),
         name="t",
         method={},
         data={},

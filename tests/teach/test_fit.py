@@ -13,7 +13,7 @@ from datasets.coco import read_coco
 from training.anomaly.backbone import load_backbone, shuffled
 from training.anomaly.features import Frame, Looking, Shown, show
 from training.anomaly.fit import TEACHABLE, Teaching
-from training.anomaly.goods import folds_of
+from training.anomaly.folds import folds_of
 from training.anomaly.preparing import choose_preparation
 
 FRAME = Frame(width_px=64, height_px=64, stride=8, smoothings=1)
@@ -57,7 +57,7 @@ def test_a_network_with_its_weights_in_random_order_is_not_teachable_and_the_tra
     trained = load_backbone(Path(os.environ["GATESIGHT_BACKBONE"]), scale=1.0)
     frame = preparation.frame(8)
     shown = [show(picture, preparation.steps, frame) for picture in pictures]
-    folds, _ = folds_of(pictures, 0)
+    folds = folds_of(pictures, 0).numbers
     found = {}
     for name, backbone in (("trained", trained), ("random", shuffled(trained, 0))):
         teaching = Teaching(Looking(backbone, frame, threads=1), shown, folds, seed=0, bank=1000)

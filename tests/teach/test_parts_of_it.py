@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from datasets.labels import Picture
 from datasets.ranks import auroc
 from training.anomaly.bank import coreset, distances, extended
+from training.anomaly.folds import folds_of
 from training.anomaly.gaussian import PoseSums, pose_distances
-from training.anomaly.goods import folds_of
 from training.anomaly.taught import scores_of
 from training.anomaly.threshold import choose_limit
 
@@ -126,22 +126,22 @@ def test_a_limit_from_parts_the_model_knows_would_be_far_too_low():
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 9), min_size=12, max_size=60), st.integers(0, 5))
 def test_parts_of_one_lot_never_straddle_folds(lots: list[int], seed: int):
-    pictures = [_picture(f"{n}.png", lot=f"L{lot}") for n, lot in enumerate(lots)]
-    folds, follow = folds_of(pictures, seed)
+    pictures = [_picture(f"{n}.png", lot=f"L{lot}", part=f"{n}") for n, lot in enumerate(lots)]
+    folds = folds_of(pictures, seed)
     if len(set(lots)) >= 3:
-        assert follow == "lot"
+        assert folds.follow == "lot"
         for lot in set(lots):
-            assert len({fold for fold, mine in zip(folds, lots, strict=True) if mine == lot}) == 1
-    assert folds == folds_of(pictures, seed)[0]
+            assert len({fold for fold, mine in zip(folds.numbers, lots, strict=True) if mine == lot}) == 1
+    assert folds == folds_of(pictures, seed)
 
 
 def test_views_of_one_part_stay_together_and_sequences_count_where_there_are_no_lots():
     views = [_picture(f"{n}-{view}.png", part=f"P{n}") for n in range(10) for view in range(3)]
-    folds, follow = folds_of(views, 0)
-    assert follow == "part"
-    assert all(len(set(folds[3 * n : 3 * n + 3])) == 1 for n in range(10))
+    folds = folds_of(views, 0)
+    assert folds.follow == "part"
+    assert all(len(set(folds.numbers[3 * n : 3 * n + 3])) == 1 for n in range(10))
     timed = [replace(picture, sequence=f"S{n % 4}") for n, picture in enumerate(views)]
-    assert folds_of(timed, 0)[1] == "sequence"
+    assert folds_of(timed, 0).follow == "sequence"
 
 
 def test_auroc_counts_ties_as_half():

@@ -3,8 +3,9 @@
 
 The basis stays. The bank gets the patches that lie farther from it than its own entries cover; the pose's
 sums go on; the limit is chosen again from the held-out scores, to which each new part adds the score it had
-before it was taken in. A forgiven part passes afterwards, or nothing is changed. The bundle before is kept
-under DIR/history/HASH and named as parent in the new one's card.
+before it was taken in (near-twins among the new pictures are one part; those taught before are not looked at
+again). A forgiven part passes afterwards, or nothing is changed. The bundle before is kept under
+DIR/history/HASH and named as parent in the new one's card.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from training.anomaly.bank import distances, extended
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import changed_whole, settle
 from training.anomaly.features import Looking, Shown, show
+from training.anomaly.folds import parts_of
 from training.anomaly.goods import good_pictures, one_picture
 from training.anomaly.sheet import write_sheet
 from training.anomaly.state import BACKBONE, State, load_state, save_state
@@ -57,7 +59,9 @@ def add_good(
     maps = [state.taught.distance_map(t) for t in turned]
     before = [float(m[item.inside].max()) for m, item in zip(maps, shown, strict=True)]
     scores = [*state.scores, *before]
-    limit = choose_limit(scores, float(state.facts["wanted_overkill"]))
+    new = (f"{pictures[0].name} #{len(state.names)}",) if forgive else parts_of(pictures).names
+    parts = [*state.parts, *new]  # what is forgiven is no part that was taught, whatever its file is called
+    limit = choose_limit(scores, float(state.facts["wanted_overkill"]), parts=parts)
     taught = _taken_in(state.taught, turned, shown, reach=_spacing(state.taught.bank), weight=1.0)
     taught = replace(taught, limit=limit.value)
     if forgive:
@@ -83,7 +87,8 @@ def add_good(
             limit=limit.value,
         )
         sha256, parity = make_bundle(ready, shown, turned, staged / "bundle", key_dir)
-        save_state(staged, State(taught=taught, names=names, scores=scores, facts=facts_of(ready, sha256)))
+        facts = facts_of(ready, sha256)
+        save_state(staged, State(taught=taught, names=names, parts=parts, scores=scores, facts=facts))
     result = told(folder, sha256=sha256, worst=sheet, limit=limit, parity=parity)
     return {**result, "parent": str(state.facts["bundle_sha256"]), "bank_entries": len(taught.bank)}
 

@@ -44,7 +44,7 @@ class _Held:
 def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[str, Any]:
     """Fit, prove, sign; what a person wants to know. StationFault, and nothing left, when it cannot be done."""
     version = anomalib_version(wishes.threads)
-    pictures, folds, follow = pictures_and_folds(wishes)
+    pictures, folds = pictures_and_folds(wishes)
     preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align)
     frame = preparation.frame(STRIDE_PX)
     shown = [show(picture, preparation.steps, frame) for picture in pictures]
@@ -57,14 +57,14 @@ def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[
         seed=wishes.seed,
         threads=wishes.threads,
     )
-    held = _cross_validated(asked, shown, folds)
+    held = _cross_validated(asked, shown, folds.numbers)
     if held.separation < wishes.least_separation:
         raise StationFault(
             f"not teachable: with anomalib's {model}, faint defects planted on good parts stand out from"
             f" good parts with AUROC {held.separation:.2f} only ({wishes.least_separation:.2f} is the least);"
             " bring weights for its backbone with --backbone, or choose another model."
         )
-    limit = choose_limit(held.scores, wishes.overkill)
+    limit = choose_limit(held.scores, wishes.overkill, parts=folds.parts.names)
     fitted = Fitted(asked, [item.pixels for item in shown])
     with tempfile.TemporaryDirectory(prefix="gatesight-anomalib-") as folder:
         graph = fitted.export(Path(folder) / "model.onnx", low=held.low, limit=limit.value)
@@ -73,7 +73,7 @@ def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[
         "options": options,
         "backbone_weights_sha256": file_sha256(wishes.backbone) if wishes.backbone else None,
         "preparation": preparation.why,
-        "folds_follow": follow,
+        **folds.figures(),
         "planted_defects_auroc": round(held.separation, 4),
         "teachable_from": wishes.least_separation,
         "distance_from": held.low,
@@ -109,7 +109,8 @@ def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[
             limit=limit.value,
         )
         sha256 = sign(graph, card, staged / "bundle", wishes.key_dir)
-    return {**told(wishes.out, sha256=sha256, worst=worst, limit=limit, parity=parity), "method": method}
+    result = told(wishes.out, sha256=sha256, worst=worst, limit=limit, parity=parity)
+    return {**result, "method": method, "sentence": f"{result['sentence']}; {folds.sentence()}"}
 
 
 def _cross_validated(asked: Asked, shown: Sequence[Shown], folds: Sequence[int]) -> _Held:

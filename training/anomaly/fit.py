@@ -54,13 +54,23 @@ class Outcome:
 
 
 class Teaching:
-    """Turned features of all good parts, and the models of the folds."""
+    """Turned features of all good pictures, and the models of the folds.
+
+    parts: which part each picture shows; without it each shows one of its own.
+    """
 
     def __init__(
-        self, looking: Looking, shown: Sequence[Shown], folds: Sequence[int], *, seed: int, bank: int = BANK
+        self,
+        looking: Looking,
+        shown: Sequence[Shown],
+        folds: Sequence[int],
+        *,
+        seed: int,
+        bank: int = BANK,
+        parts: Sequence[str] | None = None,
     ) -> None:
         self._looking, self._shown, self._folds = looking, shown, folds
-        self._seed, self._bank = seed, bank
+        self._seed, self._bank, self._parts = seed, bank, parts
         self._size = (looking.frame.lines, looking.frame.columns)
         self._passes = looking.frame.smoothings
         rng = np.random.default_rng(seed)
@@ -119,7 +129,7 @@ class Teaching:
                 " backbone with --backbone, or pictures that are taken more evenly."
             )
         scores = [_score(item, inside, units, kind) for item, inside in zip(held, insides, strict=True)]
-        limit = choose_limit(scores, overkill)
+        limit = choose_limit(scores, overkill, parts=self._parts)
         taught = Taught(
             basis=self.basis,
             bank=self._no_bank() if kind == "position" else self.coreset_of(everything),

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The good pictures a person gives: a folder of any depth, or the good ones of a COCO file; and their folds."""
+"""The good pictures a person gives: a folder of any depth, or the good ones of a COCO file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from datasets.coco import read_coco
 from datasets.hostile import PICTURE_SUFFIXES
@@ -15,7 +12,6 @@ from inspection.types import StationFault
 from training.pictures import read_picture
 
 LEAST_GOOD = 8
-FOLDS = 5
 
 
 def good_pictures(source: Path) -> tuple[Picture, ...]:
@@ -50,31 +46,3 @@ def _picture(path: Path, root: Path) -> Picture:
         height_px=height_px,
         image_class="good",
     )
-
-
-def folds_of(pictures: Sequence[Picture], seed: int) -> tuple[list[int], str]:
-    """Fold number of each picture, and what the folds follow: lots, else sequences, else parts, drawn by lot.
-
-    Pictures that belong together stay together: a twin in the teaching set would make a part look better than
-    the next one will.
-    """
-    for what in ("lot", "sequence"):
-        named = [getattr(picture, what) for picture in pictures]
-        if None not in named and len(set(named)) >= 3:
-            return _by_group([str(name) for name in named], seed), what
-    return _by_group([picture.part_name for picture in pictures], seed), "part"
-
-
-def _by_group(groups: Sequence[str], seed: int) -> list[int]:
-    """Whole groups to folds of like size: the largest first, each to the smallest fold."""
-    names, sizes = np.unique(np.asarray(groups), return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    count = min(FOLDS, len(names))
-    filled = [0] * count
-    fold: dict[str, int] = {}
-    for index in order:
-        smallest = min(range(count), key=filled.__getitem__)
-        fold[str(names[index])] = smallest
-        filled[smallest] += int(sizes[index])
-    return [fold[name] for name in groups]

@@ -27,10 +27,11 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What was taught, the held-out score of each good part, and the job's facts."""
+    """What was taught, the name, part and held-out score of each good picture, and the job's facts."""
 
     taught: Taught
     names: list[str]
+    parts: list[str]
     scores: list[float]
     facts: dict[str, Any]
 
@@ -53,7 +54,7 @@ def save_state(folder: Path, state: State) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     write_durably(folder / ARRAYS, buffer.getvalue())
-    content = {"format": _FORMAT, "names": state.names, **state.facts}
+    content = {"format": _FORMAT, "names": state.names, "parts": state.parts, **state.facts}
     write_durably(folder / FACTS, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -87,8 +88,9 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
     lines, columns, smoothings = (int(v) for v in arrays["size"])
     names = [str(name) for name in facts.pop("names")]
     scores = [float(v) for v in arrays["scores"]]
-    if len(names) != len(scores):
-        raise ValueError("names and scores differ in number")
+    parts = [str(part) for part in facts.pop("parts", names)]  # before near-twins counted each was its own
+    if not len(names) == len(parts) == len(scores):
+        raise ValueError("names, parts and scores differ in number")
     return State(
         taught=Taught(
             basis=Basis(mean=arrays["mean"], spread=arrays["spread"], axes=arrays["axes"]),
@@ -102,6 +104,7 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
             smoothings=smoothings,
         ),
         names=names,
+        parts=parts,
         scores=scores,
         facts=facts,
     )

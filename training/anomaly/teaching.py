@@ -21,7 +21,8 @@ from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import changed_whole, settle
 from training.anomaly.features import Frame, Looking, Shown, show
 from training.anomaly.fit import POSE_SHARE, TEACHABLE, WORTH, Outcome, Teaching
-from training.anomaly.goods import LEAST_GOOD, folds_of, good_pictures
+from training.anomaly.folds import Folds, folds_of
+from training.anomaly.goods import LEAST_GOOD, good_pictures
 from training.anomaly.preparing import Preparation, choose_preparation
 from training.anomaly.sheet import write_sheet
 from training.anomaly.state import ARRAYS, BACKBONE, State, save_state
@@ -68,23 +69,25 @@ class Wishes:
 def teach(wishes: Wishes) -> dict[str, Any]:
     """Teach and write; what a person wants to know. StationFault, and nothing left, when it cannot be done."""
     started = time.monotonic()
-    pictures, folds, follow = pictures_and_folds(wishes)
+    pictures, folds = pictures_and_folds(wishes)
     shapes = wishes.shapes
     if shapes == "auto":
         shapes = "stretch" if wishes.method == "position" else "canvas"
     preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align, shapes=shapes)
     backbone, scales = _backbone(wishes, pictures, preparation)
     if wishes.shapes == wishes.method == "auto" and "canvas" in preparation.why:
-        preparation = _shaped(wishes, pictures, folds, backbone, preparation)
+        preparation = _shaped(wishes, pictures, folds.numbers, backbone, preparation)
     if "stretch" in preparation.why and wishes.method == "auto":
         wishes = replace(wishes, method="position")
     frame = preparation.frame(backbone.strides[0])
     shown = [show(picture, preparation.steps, frame) for picture in pictures]
     looking = Looking(backbone, frame, threads=wishes.threads)
-    teaching = Teaching(looking, shown, folds, seed=wishes.seed, bank=wishes.bank)
+    teaching = Teaching(
+        looking, shown, folds.numbers, seed=wishes.seed, bank=wishes.bank, parts=folds.parts.names
+    )
     outcome = teaching.run(method=wishes.method, overkill=wishes.overkill, least=wishes.least_separation)
     taught_s = time.monotonic() - started
-    method = _method(wishes, preparation, outcome, follow, scales)
+    method = _method(wishes, preparation, outcome, folds, scales)
     ready = Ready(
         backbone=backbone,
         steps=preparation.steps,
@@ -96,12 +99,19 @@ def teach(wishes: Wishes) -> dict[str, Any]:
         data={"good": described(wishes.good, pictures), "parent": None},
     )
     return _finish(
-        wishes, ready, pictures=pictures, teaching=teaching, shown=shown, outcome=outcome, taught_s=taught_s
+        wishes,
+        ready,
+        pictures=pictures,
+        folds=folds,
+        teaching=teaching,
+        shown=shown,
+        outcome=outcome,
+        taught_s=taught_s,
     )
 
 
-def pictures_and_folds(wishes: Wishes) -> tuple[tuple[Picture, ...], list[int], str]:
-    """The good pictures, their folds and what those follow. StationFault where nothing can come of them."""
+def pictures_and_folds(wishes: Wishes) -> tuple[tuple[Picture, ...], Folds]:
+    """The good pictures and their folds. StationFault where nothing can come of them."""
     if wishes.out.is_dir():
         settle(wishes.out)
     if (wishes.out / "bundle").exists() or (wishes.out / ARRAYS).exists():
@@ -114,12 +124,12 @@ def pictures_and_folds(wishes: Wishes) -> tuple[tuple[Picture, ...], list[int], 
             f"not teachable: {wishes.good} holds {len(pictures)} good pictures, {LEAST_GOOD} are the least;"
             " 20 to 300 make a good start."
         )
-    folds, follow = folds_of(pictures, wishes.seed)
-    if len(set(folds)) < 2:
+    folds = folds_of(pictures, wishes.seed)
+    if len(set(folds.numbers)) < 2:
         raise StationFault(
             f"not teachable: all pictures of {wishes.good} show one part: no score can be checked on another."
         )
-    return pictures, folds, follow
+    return pictures, folds
 
 
 def _shaped(
@@ -154,6 +164,7 @@ def _finish(
     ready: Ready,
     *,
     pictures: Sequence[Picture],
+    folds: Folds,
     teaching: Teaching,
     shown: Sequence[Shown],
     outcome: Outcome,
@@ -174,10 +185,21 @@ def _finish(
         sha256, parity = make_bundle(ready, shown, teaching.turned, staged / "bundle", wishes.key_dir)
         save_state(
             staged,
-            State(taught=outcome.taught, names=names, scores=outcome.scores, facts=facts_of(ready, sha256)),
+            State(
+                taught=outcome.taught,
+                names=names,
+                parts=list(folds.parts.names),
+                scores=outcome.scores,
+                facts=facts_of(ready, sha256),
+            ),
         )
     result = told(wishes.out, sha256=sha256, worst=worst, limit=outcome.limit, parity=parity)
-    return {**result, "method": dict(ready.method), "taught_s": round(taught_s, 2)}
+    return {
+        **result,
+        "method": dict(ready.method),
+        "taught_s": round(taught_s, 2),
+        "sentence": f"{result['sentence']}; {folds.sentence()}",
+    }
 
 
 def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
@@ -244,14 +266,14 @@ def _torchvision(wishes: Wishes, network: str) -> Backbone:
 
 
 def _method(
-    wishes: Wishes, preparation: Preparation, outcome: Outcome, follow: str, scales: dict[str, float]
+    wishes: Wishes, preparation: Preparation, outcome: Outcome, folds: Folds, scales: dict[str, float]
 ) -> dict[str, Any]:
     return {
         "name": _name(outcome.taught),
         "preparation": preparation.why,
         "features_averaged": preparation.average,
         "smoothings": preparation.smoothings,
-        "folds_follow": follow,
+        **folds.figures(),
         "planted_defects_auroc": outcome.separations,
         "teachable_from": wishes.least_separation,
         "pose_share": round(outcome.pose_share, 4),
