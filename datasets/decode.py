@@ -7,7 +7,8 @@ picture made to explode takes this process with it and no other. The parent is `
 
 Pillow and not OpenCV: a 151-byte PNG with a false chunk length makes OpenCV 5.0.0 take 8-11 s and 4 GB.
 PNG files are therefore verified chunk by chunk to their end before they count as pictures, so that what
-passes here is harmless to OpenCV later.
+passes here is harmless to OpenCV later. Of the other kinds Pillow reads more than OpenCV, which trains and
+judges: those are shown to OpenCV as well, after Pillow.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ PROCESSOR_S = 30
 
 _EXIF_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_SURE = ("PNG", "JPEG", "MPO")  # kinds of which OpenCV reads all that Pillow does
+_HALF = 127
+_DEEP = "I;16"  # Pillow's modes of 16 bits begin so
 
 
 def main() -> int:
@@ -82,8 +86,14 @@ def _answer(path: Path, mask: bool) -> dict[str, Any]:
                 "kind": picture.format,
                 "sha256": hashlib.sha256(data).hexdigest(),
             }
+            if picture.mode.startswith(_DEEP):
+                answer["peak_16_bit"] = picture.getextrema()[1]
             if mask:
-                answer["counts"] = _mask_counts(picture)
+                return answer | _mask(picture)
+            if picture.format not in _SURE and not _opens_in_opencv(path, width_px, height_px):
+                return {
+                    "error": f"a {picture.format} of a kind that cannot be judged ({picture.mode}); save as PNG"
+                }
             return answer
     except MemoryError:
         return {"error": "needs more memory than a picture may"}
@@ -93,14 +103,36 @@ def _answer(path: Path, mask: bool) -> dict[str, Any]:
         return {"error": f"broken ({' '.join(str(error).split())[:120] or type(error).__name__})"}
 
 
-def _mask_counts(picture: Image.Image) -> list[int]:
-    """Run lengths of what is brighter than half, column by column, as `datasets.labels.Rle` has them."""
+def _opens_in_opencv(path: Path, width_px: int, height_px: int) -> bool:
+    """By the call that reads it later: from memory OpenCV takes turned TIFF files that it refuses from disk."""
+    import cv2  # noqa: PLC0415 - few sets need it
+
+    try:
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return False
+    return pixels is not None and pixels.shape[:2] == (height_px, width_px)
+
+
+def _mask(picture: Image.Image) -> dict[str, Any]:
+    """Run lengths of what is marked, column by column, as `datasets.labels.Rle` has them.
+
+    Marked is what is brighter than half. A mask of two values that are both darker (0 and 1, as arrays are
+    often saved) is taken at its word; one of more values would be a guess.
+    """
     import numpy as np  # noqa: PLC0415 - masks only
 
-    flat = (np.asarray(picture.convert("L")) > 127).ravel(order="F")
+    grey = np.asarray(picture.convert("L"))
+    peak = int(grey.max(initial=0))
+    if 0 < peak <= _HALF and np.any((grey > 0) & (grey < peak)):
+        return {
+            "error": f"a mask of several values, the brightest {peak} of 255; save what is marked as 255, "
+            "the rest as 0"
+        }
+    flat = (grey > min(_HALF, max(0, peak - 1))).ravel(order="F")
     bounds = np.concatenate(([0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]))
     counts: list[int] = np.diff(bounds).tolist()
-    return [0, *counts] if flat.size and flat[0] else counts
+    return {"counts": [0, *counts] if flat.size and flat[0] else counts}
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class PictureFacts:
     height_px: int
     kind: str  # PNG, JPEG, ...
     sha256: str  # of the file
+    peak_16_bit: int | None = None  # brightest pixel of a grey picture of 16 bits
 
 
 class PictureCheck:
@@ -68,7 +69,7 @@ class PictureCheck:
         return self._known[path]
 
     def mask(self, path: Path) -> Rle:
-        """Decode a mask picture: what is brighter than half."""
+        """Decode a mask picture: what is brighter than half, or the brighter of two values."""
         answer = self._ask(path, mask=True)
         facts = _facts(answer)
         return Rle(height_px=facts.height_px, width_px=facts.width_px, counts=tuple(answer["counts"]))
@@ -112,6 +113,7 @@ def _facts(answer: dict[str, Any]) -> PictureFacts:
         height_px=answer["height_px"],
         kind=answer["kind"],
         sha256=answer["sha256"],
+        peak_16_bit=answer.get("peak_16_bit"),
     )
 
 

@@ -25,7 +25,7 @@ from datasets.formats import bare
 from datasets.formats.detect import detect, label_file_of
 from datasets.formats.place import Place
 from datasets.formats.table import format_named
-from datasets.hostile import PictureCheck, unpack
+from datasets.hostile import PictureCheck, PictureFacts, unpack
 from datasets.labels import GOOD_CLASSES, LabelledSet, Picture
 from inspection.types import StationFault
 
@@ -118,6 +118,7 @@ def _read(source: Path, asked: _Asked) -> Intake:
     with PictureCheck() as pictures:
         name, labelled = _labelled(source, asked, pictures)
         _check_pictures(labelled, pictures)
+        black = [p.name for p in labelled.pictures if _nearly_black(pictures.examine(p.path))]
     if not labelled.pictures:
         raise Place(source).fault("no pictures in it; nothing to import")
     labelled = _with_good(labelled, asked.good)
@@ -126,7 +127,7 @@ def _read(source: Path, asked: _Asked) -> Intake:
             labelled,
             pictures=tuple(p if p.lot else dataclasses.replace(p, lot=asked.lot) for p in labelled.pictures),
         )
-    return Intake(labelled=labelled, format=name, notes=tuple(_notes(labelled)))
+    return Intake(labelled=labelled, format=name, notes=tuple(_notes(labelled, black)))
 
 
 def _labelled(source: Path, asked: _Asked, pictures: PictureCheck) -> tuple[str, LabelledSet]:
@@ -188,7 +189,17 @@ def _shown(counts: Counter[str]) -> str:
     )
 
 
-def _notes(labelled: LabelledSet) -> Iterator[str]:
+def _nearly_black(facts: PictureFacts) -> bool:
+    """Of 16 bits, of which the lower 12 at most are used: with 8 bits, as it is judged, little is left."""
+    return facts.peak_16_bit is not None and facts.peak_16_bit < 1 << 12
+
+
+def _notes(labelled: LabelledSet, black: list[str]) -> Iterator[str]:
+    if black:
+        yield (
+            f"{len(black)} pictures of 16 bits use at most 12 of them ({_few(black)}): judged with 8 bits "
+            "they are nearly black. Scale them to the full range, or save them with 8 bits, and import again."
+        )
     out = [p.name for p in labelled.pictures if any(_sticks_out(p))]
     if out:
         yield f"Labels of {len(out)} pictures stick out of them and were kept as they are ({_few(out)})."

@@ -34,6 +34,8 @@ from inspection.types import StationFault
 FORMAT = "gatesight snapshot 1"
 LEARNT = ("train", "val")
 HOME_VARIABLE = "GATESIGHT_DATASET"
+NEWEST = "latest"
+"""Stands for the id of the newest snapshot of a home."""
 _PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
 
 
@@ -138,8 +140,14 @@ def usual_homes(dataset: Path | None = None) -> list[Path]:
 
 
 def find(prefix: str, homes: Sequence[Path] | None = None) -> tuple[Path, str]:
-    """(home, whole id) of the snapshot whose id begins so; StationFault when none does, or several."""
+    """(home, whole id) of the snapshot whose id begins so; StationFault when none does, or several.
+
+    `latest` is the newest of the first home.
+    """
     homes = usual_homes() if homes is None else homes
+    if prefix == NEWEST:
+        with open_home(homes[0]) as home:
+            return homes[0], find_in(home, prefix).id
     found = []
     for folder in homes:
         if is_home(folder):
@@ -160,7 +168,14 @@ def find(prefix: str, homes: Sequence[Path] | None = None) -> tuple[Path, str]:
 
 
 def find_in(home: DatasetHome, prefix: str) -> Listed:
-    """The snapshot of an open home whose id begins so."""
+    """The snapshot of an open home whose id begins so; `latest` is its newest."""
+    if prefix == NEWEST:
+        known = listed(home)
+        if not known:
+            raise StationFault(
+                f"{home.folder} has no snapshot yet: run `gatesight data snapshot {home.folder}`"
+            )
+        return known[-1]
     found = [one for one in listed(home) if one.id.startswith(_checked(prefix))]
     if len(found) == 1:
         return found[0]
@@ -170,7 +185,9 @@ def find_in(home: DatasetHome, prefix: str) -> Listed:
 
 def _checked(prefix: str) -> str:
     if not _PREFIX.match(prefix):
-        raise StationFault(f"{prefix!r} is no id of a snapshot: give 4 to 64 of its hexadecimal digits.")
+        raise StationFault(
+            f"{prefix!r} is no id of a snapshot: give 4 to 64 of its hexadecimal digits, or `latest`."
+        )
     return prefix
 
 

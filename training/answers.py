@@ -19,7 +19,7 @@ from inspection.twin.renderer import PartRenderer
 from inspection.twin.stamp import STRIP_HEIGHT_PX
 from inspection.types import Finding, StationFault
 from training.engine import Asked, Look
-from training.pictures import read_picture
+from training.pictures import labelled_picture, read_picture
 from training.pixel_level import MaskJudge, PixelJudge
 from training.statistics import PartAnswer, Scored
 from training.trivial import statistics_of
@@ -80,8 +80,8 @@ def questions_of(pictures: LabelledSet) -> list[Question]:
     questions = []
     for number, picture in enumerate((*pictures.pictures, *pictures.templates)):
 
-        def read(channels: int, path=picture.path, template=picture.template):
-            pixels = read_picture(path, channels)
+        def read(channels: int, picture=picture):
+            pixels, template = labelled_picture(picture, channels), picture.template
             return pixels, None if template is None else read_picture(template, channels)
 
         questions.append(

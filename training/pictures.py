@@ -24,13 +24,25 @@ def read_picture(path: Path, channels: int) -> np.ndarray:
     return picture if channels == 1 else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
+def labelled_picture(picture: Picture, channels: int) -> np.ndarray:
+    """Read a picture that has the size its labels were drawn on; StationFault when it has another one."""
+    pixels = read_picture(picture.path, channels)
+    height_px, width_px = pixels.shape[:2]
+    if (width_px, height_px) != (picture.width_px, picture.height_px):
+        raise StationFault(
+            f"{picture.path}: {width_px} x {height_px} pixels, its labels were drawn on {picture.width_px} x "
+            f"{picture.height_px}; they belong to another picture, or its width and height are wrong"
+        )
+    return pixels
+
+
 def prepared_picture(picture: Picture, channels: int, steps: Sequence[Step] = ()) -> Prepared:
     """Read a picture, and its template where the steps compare, and prepare it as the station does.
 
     channels: of the network's input. Raises StationFault naming the picture when a step cannot do its work.
     """
     compares = takes_reference(steps)
-    pixels = read_picture(picture.path, 1 if compares else channels)
+    pixels = labelled_picture(picture, 1 if compares else channels)
     reference = read_picture(picture.template, 1) if compares and picture.template is not None else None
     try:
         prepared = prepare(pixels, steps, reference)

@@ -48,8 +48,6 @@ def read_snapshot_sets(prefix: str, dataset: Path | None) -> Given:
     Raises StationFault when it is not found, altered, or was never split.
     """
     homes = snapshots.usual_homes(dataset)
-    if prefix == "latest":
-        prefix = _newest(homes[0])
     home_folder, number = snapshots.find(prefix, homes)
     with open_home(home_folder) as home:
         sides = snapshots.read_snapshot(home, number)
@@ -61,14 +59,6 @@ def read_snapshot_sets(prefix: str, dataset: Path | None) -> Given:
         )
     test = named["test"] if named["test"].pictures else None
     return Given(train=named["train"], val=named["val"], test=test, snapshot=number)
-
-
-def _newest(folder: Path) -> str:
-    with open_home(folder) as home:
-        found = snapshots.listed(home)
-    if not found:
-        raise StationFault(f"{folder} has no snapshot yet: run `gatesight data snapshot {folder}`")
-    return found[-1].id
 
 
 def draw_sets(recipe: TrainingRecipe, folder: Path, seed: int) -> Given:

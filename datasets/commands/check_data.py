@@ -24,7 +24,9 @@ from inspection.types import StationFault
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """[DATASET|COCO], --snapshot, --train, --val, --test, --backbone, --html, --accept-leaks, --quick."""
     parser.add_argument("data", type=Path, nargs="?", metavar="DATASET|COCO", help="dataset home or COCO file")
-    parser.add_argument("--snapshot", metavar="ID", help="the sides of a snapshot of DATASET")
+    parser.add_argument(
+        "--snapshot", metavar="ID", help="the sides of a snapshot of DATASET: its id, or `latest`"
+    )
     for side in ("train", "val", "test"):
         parser.add_argument(f"--{side}", type=Path, metavar="COCO", help=f"{side} part of a split")
     parser.add_argument(

@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="DATASET", help="dataset home, or any labelled set")
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="new folder to write")
     parser.add_argument("--format", required=True, metavar="F", help=f"one of {', '.join(FORMATS)}")
-    parser.add_argument("--snapshot", metavar="ID", help="a snapshot; default: what the dataset holds now")
+    parser.add_argument(
+        "--snapshot",
+        metavar="ID",
+        help="a snapshot: its id, first digits, or `latest`; default: what the dataset holds now",
+    )
 
 
 def run(args: argparse.Namespace) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ def detect(path: Path) -> tuple[str, Path]:
     home = _only_folder(path)
     found = list(_candidates(home))
     if not found and _has_class_folders(home):
+        _nothing_beside(home)
         return "folders", home
     if len(found) > 1:
         shown = ", ".join(sorted({f"{where.relative_to(home.parent)} ({name})" for name, where in found})[:6])
@@ -103,6 +104,21 @@ def _candidates(home: Path) -> Iterator[tuple[str, Path]]:
 def _has_class_folders(home: Path) -> bool:
     inner = [p for p in home.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "images"]
     return any(picture_files(p) for p in inner)
+
+
+def _nothing_beside(home: Path) -> None:
+    """What lies beside folders of classes may be what really says something about the pictures."""
+    for path in sorted(p for p in home.iterdir() if p.is_file() and not p.name.startswith(".")):
+        suffix = path.suffix.lower()
+        if suffix in {".json", ".xml"}:
+            raise Place(path).fault(
+                "not labels of a known format; mend it, or say --format folders if the folders say what is what"
+            )
+        if suffix in PICTURE_SUFFIXES:
+            raise Place(path).fault(
+                "lies beside the folders, and nothing says what it is; move it, or say --format folders to "
+                "leave it out"
+            )
 
 
 def label_file_of(path: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.formats.out import put_picture, put_text
-from datasets.formats.place import Place, checked_box, checked_name, find_picture, read_text, text_of
+from datasets.formats.place import Place, checked_box, checked_name, find_picture, read_text, size_of, text_of
 from datasets.hostile import PictureCheck
 from datasets.labels import Label, LabelledSet, Picture
 
@@ -36,12 +36,21 @@ SYNONYMS = {
     "ymin": "y0",
     "xmax": "x1",
     "ymax": "y1",
+    "x_min": "x0",
+    "y_min": "y0",
+    "x_max": "x1",
+    "y_max": "y1",
+    "left": "x0",
+    "top": "y0",
+    "right": "x1",
+    "bottom": "y1",
 }
 """Other names that a column may have."""
+_FROM_ONE = {"x1": "x0", "y1": "y0", "x2": "x1", "y2": "y1"}  # where the corners are numbered from 1
 _BOX = ("x0", "y0", "x1", "y1")
-_ONCE = ("image_class", "part", "lot", "sequence")
+_SIZE = ("width", "height")  # of the picture that the labels were drawn on: read and compared, not written
+_ONCE = ("image_class", "part", "lot", "sequence", *_SIZE)
 _DANGEROUS = "=+-@\t\r\n"
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(slots=True)
@@ -90,18 +99,17 @@ def _rows(path: Path) -> Iterator[tuple[Place, dict[str, str]]]:
         )
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
-        header = [_column(name) for name in next(reader, [])]
-        if "file" not in header or len(set(header) - {""}) != len([h for h in header if h]):
-            raise place.line(1).fault(
-                f"columns {header}; it needs `file` and each of {', '.join(COLUMNS)} at most once"
-            )
+        header = _header(place.line(1), next(reader, []))
         for cells in reader:
             here = place.line(reader.line_num)
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
                 raise here.fault(f"{len(cells)} cells, the first row has {len(header)}")
-            yield here, {key: _unguarded(cell) for key, cell in zip(header, cells, strict=True) if key}
+            row = {key: _unguarded(cell) for key, cell in zip(header, cells, strict=True) if key}
+            if reader.dialect.delimiter != ",":
+                row |= {side: _with_point(row[side]) for side in _BOX if side in row}
+            yield here, row
     except csv.Error as error:
         raise place.line(reader.line_num).fault(f"not CSV ({error})") from None
 
@@ -112,21 +120,43 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=first.count)
 
 
-def _column(name: str) -> str:
-    """The documented name of a column; empty for one that is passed over."""
-    known = re.sub(r"[ -]+", "_", name.strip().lower())
-    known = SYNONYMS.get(known, known)
-    return known if known in COLUMNS else ""
+def _header(place: Place, names: list[str]) -> list[str]:
+    """The documented name of each column; empty for one that is passed over."""
+    spelt = [re.sub(r"[ _-]+", "_", name.strip().lower()) for name in names]
+    if {"x", "y"} <= set(spelt) and not {*_BOX} & set(spelt):
+        raise place.fault(
+            "columns x and y may be a corner or the middle of a box; give its corners in pixels: x0, y0, x1, y1"
+        )
+    corners = _FROM_ONE if {"x2", "y2"} <= set(spelt) and "x0" not in spelt else {}
+    known = [corners.get(name, SYNONYMS.get(name, name)) for name in spelt]
+    header = [name if name in (*COLUMNS, *_SIZE) else "" for name in known]
+    named = [name for name in header if name]
+    if "file" not in named or len(set(named)) != len(named):
+        shown = ", ".join(names)[:200] or "none"
+        raise place.fault(f"columns {shown}; it needs `file` and each of {', '.join(COLUMNS)} at most once")
+    return header
+
+
+def _with_point(number: str) -> str:
+    """A number as a spreadsheet of a country with a decimal comma writes it."""
+    return number.replace(",", ".") if re.fullmatch(r"[+-]?\d+,\d+", number) else number
 
 
 def _picture(name: str, rows: _Rows, path: Path, pictures: PictureCheck) -> Picture:
     where = find_picture(rows.place.field("file"), name, (path.parent, path.parent / "images"))
     facts = pictures.examine(where)
+    if all(rows.said.get(side) for side in _SIZE):
+        said_px = size_of(rows.place.field("width, height"), *(rows.said[side] for side in _SIZE))
+        if said_px != (facts.width_px, facts.height_px):
+            raise rows.place.field("width, height").fault(
+                f"{said_px[0]} x {said_px[1]}, its picture has {facts.width_px} x {facts.height_px} pixels; the"
+                " labels belong to another picture"
+            )
     labels = tuple(
         Label(class_name=class_name, box=checked_box(place, box, facts.width_px, facts.height_px))
         for place, class_name, box in rows.boxes
     )
-    said = {key: text_of(rows.place.field(key), value) for key, value in rows.said.items()}
+    said = {key: text_of(rows.place.field(key), value) for key, value in rows.said.items() if key not in _SIZE}
     return Picture(
         name=name,
         path=where,
@@ -165,14 +195,18 @@ def write(labelled: LabelledSet, folder: Path) -> Path:
 
 
 def guarded(cell: str | None) -> str:
-    """A text cell that no spreadsheet takes for a formula."""
+    """A text cell that no spreadsheet takes for a formula, and of which no space is lost on the way back."""
     if not cell:
         return ""
-    return "'" + cell if cell[0] in _DANGEROUS + "'" else cell
+    return "'" + cell if _needs_guard(cell) else cell
+
+
+def _needs_guard(cell: str) -> bool:
+    return cell[0] in _DANGEROUS + "'" or cell != cell.strip()
 
 
 def _unguarded(cell: str) -> str:
-    """Undo `guarded`; a number may begin with a sign."""
-    if len(cell) > 1 and cell[0] == "'" and cell[1] in _DANGEROUS + "'":
+    """Undo `guarded`; spaces that a person left around a cell are no part of it."""
+    if len(cell) > 1 and cell[0] == "'" and _needs_guard(cell[1:]):
         return cell[1:]
-    return cell.strip() if _NUMBER.fullmatch(cell.strip()) else cell
+    return cell.strip()

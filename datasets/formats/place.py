@@ -74,7 +74,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text, parse_constant=constant)
     except json.JSONDecodeError as error:
-        raise Place(path).line(error.lineno).fault(f"not JSON ({error.msg})") from None
+        raise Place(path, f"line {error.lineno}, column {error.colno}").fault(
+            f"not JSON ({error.msg})"
+        ) from None
     except (RecursionError, ValueError) as error:
         raise Place(path).fault(f"not JSON that can be read ({type(error).__name__})") from None
 
@@ -223,7 +225,7 @@ def find_picture(place: Place, name: str, roots: Sequence[Path]) -> Path:
             if (root / spelling).is_file():
                 return root / spelling
     shown = " or ".join(str(root) for root in roots[:3])
-    raise place.fault(f"picture {name!r} is not in {shown}")
+    raise place.fault(f"picture {name!r} is not in {shown}; put it there, or mend its name")
 
 
 def bounds(polygons: Sequence[Polygon]) -> tuple[float, float, float, float]:

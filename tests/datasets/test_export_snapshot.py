@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from datasets.cli import main
+from datasets.coco import read_coco
 from datasets.formats.table import FORMATS
 from datasets.intake import opened
 from datasets.labels import Label, LabelledSet, Picture
 from datasets.outlet import export
-from datasets.snapshots import read_snapshot
+from datasets.snapshots import find, read_snapshot
 from datasets.store import open_home
 from tests.datasets.labelled_sets import box, draw_picture, expected, plain
 
@@ -103,6 +104,31 @@ def test_every_side_comes_back_as_the_snapshot_has_it(
                 if "classes" not in FORMATS[name].carries:
                     came = replace(came, classes=wanted.classes)
                 assert plain(came) == plain(wanted)
+
+
+def test_latest_is_the_newest_snapshot_wherever_one_is_named(
+    taken: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, first = taken
+    assert main(["snapshot", str(home), "--quick", "--json"]) == 0
+    newest = json.loads(capsys.readouterr().out.splitlines()[-1])["snapshot"]
+    assert newest != first, "the labels were changed in between"
+    assert find("latest", [home]) == (home, newest)
+    words = ["export", str(home), "--to", str(tmp_path / "out"), "--format", "coco", "--snapshot", "latest"]
+    assert main(words) == 0
+    with open_home(home) as opened_home:
+        sides = read_snapshot(opened_home, newest)
+    for side in (name for name, labelled in sides.items() if labelled.pictures):
+        assert plain(read_coco(tmp_path / "out" / side / "annotations.json")) == plain(sides[side])
+    empty = tmp_path / "empty"
+    with open_home(empty, create=True):
+        pass
+    capsys.readouterr()
+    assert (
+        main(["export", str(empty), "--to", str(tmp_path / "no"), "--format", "coco", "--snapshot", "latest"])
+        == 3
+    )
+    assert "has no snapshot yet" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_leaves_no_folder(

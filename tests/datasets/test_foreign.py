@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,15 @@ import pytest
 from PIL import Image
 
 from datasets.cli import main
+from datasets.formats import labels_csv
 from datasets.formats.brush import pack_mask
 from datasets.formats.detect import detect
 from datasets.formats.table import FORMATS
 from datasets.hostile import PictureCheck
 from datasets.labels import LabelledSet, Rle
+from inspection.types import StationFault
 from tests.datasets.labelled_sets import draw_picture
+from training.pictures import read_picture
 
 MASK = np.zeros((7, 9), bool)
 MASK[2:5, 3:8] = True
@@ -222,3 +225,88 @@ def test_areas_of_polygons_are_shoelace(tmp_path: Path) -> None:
 
     circle = tuple((math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 400, endpoint=False))
     assert _area(circle) == pytest.approx(math.pi, abs=1e-3)
+
+
+@pytest.mark.parametrize("value", [1, 100, 255])
+def test_a_mask_of_two_values_marks_the_brighter_one(tmp_path: Path, check: PictureCheck, value: int) -> None:
+    (tmp_path / "ground_truth/bent").mkdir(parents=True)
+    draw_picture(tmp_path / "test/bent/000.png", 9, 7, 1)
+    Image.fromarray(MASK.astype(np.uint8) * value).save(tmp_path / "ground_truth/bent/000_mask.png")
+    _, labelled = read(tmp_path, check)
+    assert labelled.pictures[0].labels[0].mask == Rle.from_mask(MASK)
+
+
+def test_a_mask_of_several_dark_values_is_refused_by_name(tmp_path: Path, check: PictureCheck) -> None:
+    (tmp_path / "ground_truth/bent").mkdir(parents=True)
+    draw_picture(tmp_path / "test/bent/000.png", 9, 7, 1)
+    levels = MASK.astype(np.uint8)
+    levels[0, 0] = 2
+    Image.fromarray(levels).save(tmp_path / "ground_truth/bent/000_mask.png")
+    with pytest.raises(StationFault, match=r"000_mask\.png: .*several values, the brightest 2 of 255"):
+        read(tmp_path, check)
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        ("part;y1;x1;y0;x0;class;file", "A;6,5;5;2,25;1;bent;p.png"),
+        ("image,label,x1,y1,x2,y2,part", "p.png, bent ,1,2.25,5,6.5,A"),
+        (
+            "filename\twidth\theight\tclass\tx_min\ty_min\tx_max\ty_max\tpart",
+            "p.png\t9\t7\tbent\t1\t2.25\t5\t6.5\tA",
+        ),
+        ("Path,Left,Top,Right,Bottom,Defect,Part", "p.png,1,2.25,5,6.5,bent,A"),
+    ],
+)
+def test_tables_as_other_tools_and_spreadsheets_write_them(
+    tmp_path: Path, check: PictureCheck, head: str, row: str
+) -> None:
+    draw_picture(tmp_path / "p.png", 9, 7, 1)
+    (tmp_path / "labels.csv").write_text(f"{head}\r\n{row}\r\n", encoding="utf-8-sig")
+    _, labelled = read(tmp_path, check)
+    (picture,) = labelled.pictures
+    (label,) = picture.labels
+    assert (label.class_name, picture.part) == ("bent", "A")
+    assert (label.box.x0_px, label.box.y0_px, label.box.x1_px, label.box.y1_px) == (1, 2.25, 5, 6.5)
+
+
+def test_spaces_that_belong_to_a_name_survive_a_table() -> None:
+    for cell in (" a", "a ", "=1", "'a", "' a", "a b", "'"):
+        assert labels_csv._unguarded(labels_csv.guarded(cell)) == cell
+
+
+def _float_tiff(path: Path) -> None:
+    Image.fromarray(np.full((7, 9), 0.5, np.float32)).save(path)
+
+
+def _turned_tiff(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (9, 7)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("make", [_float_tiff, _turned_tiff])
+def test_a_picture_that_an_import_takes_can_be_read_to_be_judged(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Pillow opens more kinds of TIFF than OpenCV, which trains and judges."""
+    path = tmp_path / "p.tif"
+    make(path)
+    with PictureCheck() as pictures:
+        try:
+            facts = pictures.examine(path)
+        except StationFault as fault:
+            assert "save as PNG" in str(fault)  # noqa: PT017 - either answer will do, but a true one
+        else:
+            assert read_picture(path, 1).shape == (facts.height_px, facts.width_px)
+
+
+def test_deep_pictures_that_are_nearly_black_to_the_station_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ramp = np.arange(63, dtype=np.uint16).reshape(7, 9)
+    for name, scale in (("twelve.png", 66), ("sixteen.png", 1040)):
+        Image.fromarray(ramp * scale).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("file,class\ntwelve.png,good\nsixteen.png,good\n")
+    assert main(["import", str(tmp_path), "--into", str(tmp_path.parent / "home")]) == 0
+    assert "1 pictures of 16 bits use at most 12 of them (twelve.png)" in capsys.readouterr().out

@@ -63,7 +63,9 @@ def test_a_coco_file_that_breaks_off_or_is_too_deep_is_named(source: Path, refus
     path = coco(source)
     whole = path.read_text()
     path.write_text(whole[: len(whole) // 2])
-    assert f"set.json, line {whole[: len(whole) // 2].count(chr(10)) + 1}: not JSON" in refused(path)
+    said = refused(path)
+    assert f"set.json, line {whole[: len(whole) // 2].count(chr(10)) + 1}, column " in said
+    assert ": not JSON" in said
     path.write_text("[" * 200_000)
     assert "set.json: not JSON that can be read (RecursionError)" in refused(path)
     path.write_bytes(b'{"images": [],\n"x": "\xff"}')
@@ -262,6 +264,16 @@ def test_label_studio_tasks_are_named_by_field(
         ),
         ('file,class\np.png,"a\n', "labels.csv, line 2: not CSV"),
         ("file,class\np.png,OK\n", "which may mean good: add --good 'OK'"),
+        ("file,class\np.png, OK\n", "which may mean good: add --good 'OK'"),
+        ("name,kind\np.png,a\n", "labels.csv, line 1: columns name, kind; it needs `file`"),
+        (
+            "file,class,x,y,w,h\np.png,a,1,1,5,5\n",
+            "labels.csv, line 1: columns x and y may be a corner or the middle",
+        ),
+        (
+            "filename,width,height,class,xmin,ymin,xmax,ymax\np.png,80,60,a,1,1,9,9\n",
+            "labels.csv, line 2.width, height: 80 x 60, its picture has 40 x 30 pixels",
+        ),
     ],
 )
 def test_rows_of_a_table_are_named_by_line(
@@ -269,3 +281,28 @@ def test_rows_of_a_table_are_named_by_line(
 ) -> None:
     (source / "labels.csv").write_text(text)
     assert says in refused(source)
+
+
+@pytest.mark.parametrize(("name", "text"), [("set.json", "[]"), ("set.json", "{}"), ("set.xml", "<nothing/>")])
+def test_labels_that_nobody_can_read_are_not_passed_over_for_the_names_of_folders(
+    source: Path, refused: Callable[..., str], name: str, text: str
+) -> None:
+    (source / "scratch").mkdir()
+    (source / "p.png").rename(source / "scratch/p.png")
+    (source / name).write_text(text)
+    assert f"{name}: not labels of a known format" in refused(source)
+
+
+def test_a_picture_beside_the_folders_is_not_left_out_in_silence(
+    source: Path, refused: Callable[..., str]
+) -> None:
+    (source / "scratch").mkdir()
+    (source / "scratch/q.png").write_bytes((source / "p.png").read_bytes())
+    assert "p.png: lies beside the folders" in refused(source)
+
+
+def test_a_label_file_that_breaks_off_is_named_by_line_and_column(
+    source: Path, refused: Callable[..., str]
+) -> None:
+    (source / "set.json").write_text('{"images": [{"id": 1, "file_')
+    assert "set.json, line 1, column 23: not JSON" in refused(source)

@@ -273,6 +273,20 @@ def test_bad_input_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[s
     assert main(["--bundle", str(folder), "--data", str(folder / "set.json")]) == 3
 
 
+def test_labels_that_were_drawn_on_another_size_measure_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
+    path = toys.toy_set(folder, _mixed())
+    document = json.loads(path.read_text())
+    document["images"][3]["width"] *= 2
+    path.write_text(json.dumps(document))
+    assert _asked(folder)[0] == 3
+    said = capsys.readouterr().err
+    assert "good3" in said
+    assert "its labels were drawn on" in said
+
+
 def test_a_bundle_of_a_stranger_is_not_evaluated(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -147,3 +147,10 @@ def test_a_coco_file_may_name_pictures_that_lie_elsewhere_on_this_machine(tmp_pa
     assert second.name == "far.png"
     with pytest.raises(StationFault, match="outside the set's folder"):
         read_coco(file, confined=True)
+
+
+def test_a_picture_of_another_size_than_its_labels_teaches_nothing(tmp_path: Path):
+    marks = [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [10, 20, 30, 8]}]
+    pictures = read_coco(_set(tmp_path, [{"id": 1, "file_name": "a.png", "width": 200}], marks))
+    with pytest.raises(StationFault, match=r"a\.png: 100 x 50 pixels, its labels were drawn on 200 x 50"):
+        write_folder(_recipe("yolo11n"), pictures, pictures, tmp_path / "out")
