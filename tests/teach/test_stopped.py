@@ -15,7 +15,7 @@ import pytest
 
 from inspection.types import StationFault
 from training.anomaly.adding import add_good
-from training.anomaly.exchange import changed_whole, settle
+from training.anomaly.exchange import alone_in, changed_whole, settle
 from training.anomaly.state import load_state
 from training.teach import main
 from weights.bundle import load_bundle
@@ -168,3 +168,29 @@ def test_where_the_system_cannot_exchange_two_renames_do(
     folder = Path(shutil.copytree(small, tmp_path / "t"))
     add_good(parts / "unseen", folder, forgive=False, threads=1, key_dir=keys)
     assert stands(folder, load_bundle(small / "bundle", [keys]).sha256, keys)
+
+
+def test_two_calls_on_one_folder_do_not_lose_each_others_parts(
+    small: Path, parts: Path, keys: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(small, tmp_path / "t"))
+    (folder / ".adding").mkdir()  # what the other call is writing
+    with alone_in(folder), pytest.raises(StationFault, match="another call is teaching in"):
+        add_good(parts / "unseen", folder, forgive=False, threads=1, key_dir=keys)
+    assert (folder / ".adding").is_dir()
+    assert load_bundle(folder / "bundle", [keys]).sha256 == load_bundle(small / "bundle", [keys]).sha256
+    add_good(parts / "unseen", folder, forgive=False, threads=1, key_dir=keys)
+    assert stands(folder, load_bundle(small / "bundle", [keys]).sha256, keys)
+
+
+def test_a_second_teaching_into_one_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["--good", str(tmp_path / "good"), "--out", str(tmp_path / "t")]
+    with alone_in(tmp_path / "t", make=True):
+        assert main(words) == 3
+        said = capsys.readouterr().err
+        assert "another call is teaching in" in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "t").exists()
+    (tmp_path / "t").write_text("a file")
+    assert main(words) == 3
+    assert "is no folder: choose another one" in capsys.readouterr().err

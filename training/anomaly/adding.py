@@ -22,7 +22,7 @@ from inspection.types import StationFault
 from training.anomaly.backbone import restore_backbone
 from training.anomaly.bank import distances, extended
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
-from training.anomaly.exchange import changed_whole, settle
+from training.anomaly.exchange import alone_in, changed_whole, settle
 from training.anomaly.features import Looking, Shown, show
 from training.anomaly.folds import parts_of
 from training.anomaly.goods import good_pictures, one_picture
@@ -44,6 +44,13 @@ def add_good(
     source: Path, folder: Path, *, forgive: bool, threads: int, key_dir: Path | None
 ) -> dict[str, Any]:
     """Take `source` in; StationFault, and nothing changed, when that cannot be done."""
+    with alone_in(folder):
+        return _add_good(source, folder, forgive=forgive, threads=threads, key_dir=key_dir)
+
+
+def _add_good(
+    source: Path, folder: Path, *, forgive: bool, threads: int, key_dir: Path | None
+) -> dict[str, Any]:
     settle(folder)
     state = load_state(folder)
     pictures = (one_picture(source),) if forgive else good_pictures(source)

@@ -16,7 +16,7 @@ from datasets.ranks import auroc
 from inspection.types import StationFault
 from training.anomaly.anomalib_model import STRIDE_PX, Asked, Fitted, anomalib_version
 from training.anomaly.bundling import PARITY_PICTURES, sign, taught_card, told
-from training.anomaly.exchange import changed_whole
+from training.anomaly.exchange import alone_in, changed_whole
 from training.anomaly.features import Shown, show
 from training.anomaly.parity import prove_parity
 from training.anomaly.planted import plant
@@ -43,6 +43,11 @@ class _Held:
 
 def teach_anomalib(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[str, Any]:
     """Fit, prove, sign; what a person wants to know. StationFault, and nothing left, when it cannot be done."""
+    with alone_in(wishes.out, make=True):
+        return _teach(wishes, model, options)
+
+
+def _teach(wishes: Wishes, model: str, options: dict[str, Any]) -> dict[str, Any]:
     version = anomalib_version(wishes.threads)
     pictures, folds = pictures_and_folds(wishes)
     preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align)

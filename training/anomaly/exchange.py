@@ -8,8 +8,10 @@ change places in one system call where the system has it (Linux: renameat2), so 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +28,40 @@ from weights.bundle import MANIFEST_NAME
 ADDING, ADDED, HISTORY = ".adding", ".added", "history"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNABLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP})
+
+
+@contextmanager
+def alone_in(folder: Path, *, make: bool = False) -> Iterator[None]:
+    """Hold a teaching's folder for a whole call: what one reads and then replaces, no other replaces meanwhile.
+
+    make: the folder where it is not there; it goes again when the call leaves nothing in it. The lock is on the
+    folder itself and ends with the process. StationFault when another call holds it.
+    """
+    made = make and not folder.exists()
+    if not made and not folder.is_dir():
+        if folder.exists():
+            raise StationFault(f"{folder} is no folder: choose another one.")
+        yield  # nothing is there to hold; whoever reads it says so
+        return
+    try:
+        if made:
+            folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as e:
+        raise StationFault(f"{folder} cannot be used ({e.strerror}): choose another folder.") from e
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StationFault(f"another call is teaching in {folder}: wait until it ends.") from None
+        try:
+            yield
+        finally:
+            if made:
+                with contextlib.suppress(OSError):  # there is something in it
+                    folder.rmdir()
+    finally:
+        os.close(held)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from inspection.types import StationFault
 from training.anomaly.backbone import Backbone, load_backbone, save_backbone
 from training.anomaly.bank import BANK
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
-from training.anomaly.exchange import changed_whole, settle
+from training.anomaly.exchange import alone_in, changed_whole, settle
 from training.anomaly.features import Frame, Looking, Shown, show
 from training.anomaly.fit import POSE_SHARE, TEACHABLE, WORTH, Outcome, Teaching
 from training.anomaly.folds import Folds, folds_of
@@ -68,6 +68,11 @@ class Wishes:
 
 def teach(wishes: Wishes) -> dict[str, Any]:
     """Teach and write; what a person wants to know. StationFault, and nothing left, when it cannot be done."""
+    with alone_in(wishes.out, make=True):
+        return _teach(wishes)
+
+
+def _teach(wishes: Wishes) -> dict[str, Any]:
     started = time.monotonic()
     pictures, folds = pictures_and_folds(wishes)
     shapes = wishes.shapes
