@@ -30,9 +30,9 @@ import openvino as ov
 from datasets.coco import read_coco
 from datasets.labels import Picture
 from inspection.detectors.base import EngineFault
-from training.anomaly.backbone import load_backbone
+from training.anomaly.backbone import OWN_BACKBONE, load_backbone
 from training.anomaly.features import start_graph
-from training.anomaly.teaching import OWN_BACKBONE, Wishes, teach
+from training.anomaly.teaching import Wishes, teach
 from training.areas import PixelTally, auroc
 from training.engine import Asked
 from training.pictures import read_picture

@@ -54,7 +54,9 @@ def feature_maps(graph: onnx.GraphProto) -> dict[str, tuple[int, int]]:
     return found
 
 
-def stage_ends(graph: onnx.GraphProto, maps: Mapping[str, tuple[int, int]]) -> dict[int, str]:
+def stage_ends(
+    graph: onnx.GraphProto, maps: Mapping[str, tuple[int, int]], strides: Sequence[int] = STRIDES
+) -> dict[int, str]:
     """The tensor to cut at, by stride; a stride that the trunk does not have is not in it."""
     order = [name for node in graph.node for name in node.output]
     raised: set[str] = set()  # depends on an up-sampling
@@ -67,7 +69,7 @@ def stage_ends(graph: onnx.GraphProto, maps: Mapping[str, tuple[int, int]]) -> d
                 raised.add(name)
     trunk = [n for n in order if n not in raised and n in maps and maps[n][1] >= _LEAST_CHANNELS]
     ends = {}
-    for stride in STRIDES:
+    for stride in strides:
         here = [name for name in trunk if maps[name][0] == stride]
         leading = _ancestors([name for name in trunk if maps[name][0] == 2 * stride], parents)
         stage = [name for name in here if name in leading] or here

@@ -12,13 +12,9 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from ultralytics.nn.tasks import (
-    ClassificationModel,
-    DetectionModel,
-    SegmentationModel,
-    SemanticSegmentationModel,
-)
+from ultralytics.nn.tasks import ClassificationModel, DetectionModel, SegmentationModel
 
+from training.pixel_networks import OnBackbone, PixelNetwork
 from training.recipe import Method, TrainingRecipe
 
 ROWS = 100
@@ -27,7 +23,7 @@ INSTANCES = 64
 _NETWORKS: dict[Method, type[Any]] = {
     "boxes": DetectionModel,
     "instances": SegmentationModel,
-    "pixels": SemanticSegmentationModel,
+    "pixels": PixelNetwork,
     "whole": ClassificationModel,
 }
 _MORE_CLASSES = {"pixels": 1, "whole": 1}  # the background, and good
@@ -148,12 +144,12 @@ def ready_to_trace(
 
     fused: convolutions and normalisations made one, as for export; else the network as it was trained.
     """
-    network: Any = _NETWORKS[recipe.method](
-        recipe.network_path,
-        ch=recipe.channels,
-        nc=classes + _MORE_CLASSES.get(recipe.method, 0),
-        verbose=False,
-    )
+    count = classes + _MORE_CLASSES.get(recipe.method, 0)
+    network: Any
+    if recipe.on_backbone:
+        network = OnBackbone.again(tensors, count)
+    else:
+        network = _NETWORKS[recipe.method](recipe.network_path, ch=recipe.channels, nc=count, verbose=False)
     network.load_state_dict(dict(tensors))
     network = network.float().eval()
     head = network.model[-1]

@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
         "--start",
         type=Path,
         metavar="WEIGHTS",
-        help="go on from these: the OUT of an earlier job, or a .safetensors file; never a pickle (.pt)",
+        help="go on from these: the OUT of an earlier job, or a .safetensors file; for a network on a "
+        "backbone also its ONNX file (ours); never a pickle (.pt)",
     )
     how.add_argument("--threads", type=int, default=default_threads(), help="CPU threads (%(default)s)")
     how.add_argument("--nice", type=int, default=NICE, help="how far it stands back, 0 to 19 (%(default)s)")

@@ -20,6 +20,8 @@ Method = Literal["boxes", "instances", "pixels", "whole"]
 """What a network answers with: boxes, instance masks, a class a pixel, a class a picture."""
 
 _STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
+ON_BACKBONE = "backbone_sem"
+"""A pixel head on a backbone: the one that `--start` names, else the one that ships."""
 _ULTRALYTICS = re.compile(r"yolo(26|11)[nsm](-seg|-sem|-cls)?")
 _SUFFIX_METHOD: dict[str, Method] = {"-seg": "instances", "-sem": "pixels", "_sem": "pixels", "-cls": "whole"}
 _OUTPUT_KINDS: dict[Method, str] = {
@@ -36,12 +38,14 @@ class TrainingRecipe:
     """How a network is taught, and how its score limits are chosen."""
 
     name: str
-    network: str  # a file of networks/, or a YOLO26 or YOLO11 of size n, s or m in ultralytics' own description
+    network: str  # a file of networks/, a YOLO26 or YOLO11 of size n, s or m as ultralytics describes it, or
+    # ON_BACKBONE
     input_px: int
     channels: int
     policy: str  # augmentation, training/augmentations.py
     task: str = "detect"
     template_share: float = 0.0  # share of the training templates that join as good pictures
+    defective_share: float = 0.0  # least, of what an epoch shows, by repeating; 0: as they come
     rendered_train: int = 0
     rendered_val: int = 0
     heads: str = "one2many"  # which of two detection heads is exported, see training/export.py
@@ -63,6 +67,11 @@ class TrainingRecipe:
         """What the network answers with."""
         suffix = self.network[-4:]
         return _SUFFIX_METHOD.get(suffix, "boxes")
+
+    @property
+    def on_backbone(self) -> bool:
+        """Whether the network is a head on a backbone that was trained before."""
+        return self.network == ON_BACKBONE
 
     @property
     def output_kind(self) -> str:
@@ -113,7 +122,7 @@ def load_training_recipe(name: str) -> TrainingRecipe:
 
 
 def _check(recipe: TrainingRecipe, path: Path) -> None:
-    own = sorted(file.stem for file in NETWORKS.glob("*.yaml"))
+    own = sorted([*(file.stem for file in NETWORKS.glob("*.yaml")), ON_BACKBONE])
     wrong = None
     if recipe.network not in own and not _ULTRALYTICS.fullmatch(recipe.network):
         wrong = (
@@ -126,6 +135,11 @@ def _check(recipe: TrainingRecipe, path: Path) -> None:
         wrong = f"input_px {recipe.input_px}: choose a multiple of 32 from 32 to 4096"
     elif recipe.channels not in (1, 3):
         wrong = f"channels {recipe.channels}: choose 1 or 3"
+    elif not 0 <= recipe.defective_share < 1 or (recipe.defective_share and recipe.method == "whole"):
+        wrong = (
+            f"defective_share {recipe.defective_share}: choose 0 (as they come) or a share below 1; not for a "
+            "network of whole pictures"
+        )
     elif recipe.heads not in ("one2many", "one2one"):
         wrong = f"heads {recipe.heads!r}: choose one2many or one2one"
     elif recipe.heads == "one2one" and recipe.network.startswith("yolo11"):

@@ -7,6 +7,7 @@ a fit that was killed and went on ends with the very bits of one that was not.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import random
@@ -26,7 +27,9 @@ from ultralytics.utils.torch_utils import unwrap_model
 from inspection.types import StationFault
 from training.checkpoint import load_matching, read_state, read_tensors, write_state, write_tensors
 from training.cpu_bf16 import in_bf16, worthwhile
+from training.pixel_networks import OnBackbone, PixelNetwork
 from training.recipe import Method
+from training.trunk import Trunk
 
 BEST_NAME = "best.safetensors"
 
@@ -54,10 +57,11 @@ class Surroundings:
     folder: Path
     seed: int
     threads: int
-    start: Path | None
+    start: Path | None  # weights to go on from, as safetensors
     tell: Callable[[Told], None]
     note: Callable[[str], None]  # a sentence for people
     cancelled: Callable[[], bool]
+    trunk: Trunk | None = None  # what a network on a backbone stands on
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -168,7 +172,22 @@ class _Instances(_Kept, SegmentationTrainer):
     """Instance masks."""
 
 
-class _Pixels(_Kept, SemanticSegmentationTrainer):
+class _PixelNetworks(SemanticSegmentationTrainer):
+    """Networks that learn by our loss, on a backbone where there is one."""
+
+    around: Surroundings
+
+    def get_model(self: Any, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        """Build the network."""
+        del weights
+        classes = self.data["nc"]
+        if self.around.trunk is not None:
+            return self.set_model_names_for_load(OnBackbone(copy.deepcopy(self.around.trunk), classes))
+        network = PixelNetwork(cfg, nc=classes, ch=self.data["channels"], verbose=verbose)
+        return self.set_model_names_for_load(network)
+
+
+class _Pixels(_Kept, _PixelNetworks):
     """A class a pixel."""
 
 

@@ -25,11 +25,12 @@ from typing import Any
 
 from inspection.types import StationFault
 from training import candidate, options
+from training.anomaly.backbone import OWN_BACKBONE
 from training.code import code_commit
 from training.environment import prepare
 from training.job import JobFolder, file_sha256, now_utc, process_started
 from training.low_priority import die_with_parent, stand_back
-from training.recipe import TrainingRecipe, load_training_recipe
+from training.recipe import ON_BACKBONE, TrainingRecipe, load_training_recipe
 from training.sets import (
     Given,
     check_sets,
@@ -45,6 +46,8 @@ from weights.keys import default_key_dir
 from weights.signing import station_key
 
 PARITY_PICTURES = 24
+SCALE_PICTURES = 16
+"""Training pictures by which the scale of pixels is chosen that a backbone is shown."""
 _LIBRARIES = ("torch", "ultralytics", "albumentations", "onnx", "onnxruntime", "openvino", "numpy")
 
 
@@ -59,7 +62,8 @@ class Work:
         self._given, self._folder = given, folder
         self._recipe: TrainingRecipe = load_training_recipe(given.recipe)
         self._about = candidate.read_about(given.about)
-        self._start = _start_weights(given.start)
+        self._start = _start_weights(self._recipe, given.start)
+        self._backbone: dict[str, Any] | None = None
         self._told_to_stop = False
         self._epoch_seconds: list[float] = []
 
@@ -104,7 +108,7 @@ class Work:
 
         taught = write_folder(recipe, given.train, given.val, work / "data")
         self.stage("fit")
-        weights = self._fit(taught)
+        weights = self._fit(given, taught)
         self.stage("export")
         from training.export import as_trained
 
@@ -164,21 +168,49 @@ class Work:
         self._folder.write(data=data, snapshot=given.snapshot)
         return data
 
-    def _fit(self, taught: Path) -> Path:
+    def _fit(self, given: Given, taught: Path) -> Path:
         prepare(threads=self._given.threads)
         from training.fit import fit
         from training.trainers import Surroundings
 
+        trunk, start = self._trunk(given)
         around = Surroundings(
             folder=self._folder.work / "fit",
             seed=self._given.seed,
             threads=self._given.threads,
-            start=self._start,
+            start=start,
             tell=self._tell_epoch,
             note=lambda text: self._folder.tell("note", text=text),
             cancelled=self.cancelled,
+            trunk=trunk,
         )
         return fit(self._recipe, taught, around)
+
+    def _trunk(self, given: Given) -> tuple[Any, Path | None]:
+        """What a network on a backbone stands on, and the weights to load after that."""
+        start = self._start
+        if not self._recipe.on_backbone or start is None:
+            return None, start
+        from training.trunk import Trunk
+
+        if start.suffix != ".onnx":
+            from training.checkpoint import read_tensors
+
+            return Trunk.again(read_tensors(start)[0], "model.0."), start
+        from training.anomaly.backbone import load_backbone
+        from training.pictures import network_pictures
+        from training.trunk import STRIDES, scale_for
+
+        recipe = self._recipe
+
+        def cut(scale: float) -> Any:
+            return load_backbone(start, scale=scale, strides=STRIDES)
+
+        some = given.train.pictures[:: max(1, len(given.train.pictures) // SCALE_PICTURES)]
+        pictures = network_pictures(some, recipe.input_px, recipe.channels, recipe.steps)
+        chosen = cut(scale_for(cut, pictures))
+        self._backbone = chosen.facts()
+        return Trunk.of(chosen), None
 
     def _tell_epoch(self, told: Any) -> None:
         self._epoch_seconds.append(told.seconds)
@@ -222,6 +254,7 @@ class Work:
             "weights_of_epoch": facts["epoch"],
             "weights_sha256": file_sha256(weights),
             "start_sha256": None if self._start is None else file_sha256(self._start),
+            **({} if self._backbone is None else {"backbone": self._backbone}),
             "code_commit": code_commit(),
             "versions": versions(),
             "parity": dict(parity),
@@ -246,10 +279,10 @@ def _found(folder: JobFolder, key_dir: Path) -> dict[str, Any]:
     return {"bundle": sha256, "metrics": _summary(json.loads((folder.bundle / REPORT_NAME).read_bytes()))}
 
 
-def _start_weights(start: Path | None) -> Path | None:
-    """Weights to go on from. Raises StationFault for anything that would have to be unpickled."""
+def _start_weights(recipe: TrainingRecipe, start: Path | None) -> Path | None:
+    """Weights to go on from, or the backbone. Raises StationFault for what would have to be unpickled."""
     if start is None:
-        return None
+        return OWN_BACKBONE if recipe.on_backbone else None
     from training.fit import WEIGHTS_NAME
 
     path = start / "work" / "fit" / WEIGHTS_NAME if start.is_dir() else start
@@ -257,6 +290,11 @@ def _start_weights(start: Path | None) -> Path | None:
         raise StationFault(
             f"{path} is a pickle, and loading one runs whatever code its maker put in; convert it on a machine "
             "that may be lost: `python -m training.unpickle FILE.pt FILE.safetensors`"
+        )
+    if path.suffix == ".onnx" and not recipe.on_backbone:
+        raise StationFault(
+            f"{path}: a backbone is for recipes with network {ON_BACKBONE!r}; {recipe.name} has "
+            f"{recipe.network!r} and starts from a .safetensors file or the OUT of a finished job"
         )
     if not path.is_file():
         raise StationFault(f"no weights at {path}; give the OUT of a finished job, or a .safetensors file")

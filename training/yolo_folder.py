@@ -6,6 +6,7 @@
     FOLDER/{train,val}/labels/NNNNNN.txt  boxes or outlines, each of 0..1 (methods boxes, instances)
     FOLDER/{train,val}/masks/NNNNNN.png   class a pixel, 0 is background (method pixels)
     FOLDER/{train,val}/classes.json       class a picture (method whole)
+    FOLDER/train.txt                      what an epoch shows, where the recipe wants defects more often
 
 The folder appears by one rename when it is complete: a half-written one is never taken for whole.
 """
@@ -13,6 +14,7 @@ The folder appears by one rename when it is complete: a half-written one is neve
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ from training.pictures import prepared_picture
 from training.recipe import TrainingRecipe
 
 MIN_SIDE_PX = 1.0  # a label thinner than this in the input carries nothing to learn
+SHOWN_NAME = "train.txt"
 GOOD = "good"
 """Class of a good picture where whole pictures are told apart; always the last one."""
 
@@ -83,6 +86,10 @@ def write_folder(recipe: TrainingRecipe, train: LabelledSet, val: LabelledSet, f
         left_out = {picture.name for picture in unmarked(recipe, pictures)}
         taught = [picture for picture in pictures if picture.name not in left_out]
         _write_split(recipe, taught, classes, partial / split)
+        if split == "train" and recipe.defective_share:
+            shown = _shown_again(taught, recipe.defective_share)
+            lines = [f"./train/images/{number:06d}.png" for number in shown]
+            (partial / SHOWN_NAME).write_text("\n".join(lines))
     (partial / "data.yaml").write_text(json.dumps(_described(recipe, classes, folder)))
     os.sync()  # thousands of small files: one sync instead of one for each
     partial.rename(folder)
@@ -90,11 +97,21 @@ def write_folder(recipe: TrainingRecipe, train: LabelledSet, val: LabelledSet, f
     return data
 
 
+def _shown_again(pictures: Sequence[Picture], share: float) -> list[int]:
+    """Numbers of the pictures of an epoch: defective ones so often that they are at least `share` of it."""
+    defective = [number for number, picture in enumerate(pictures) if picture.labels]
+    good = len(pictures) - len(defective)
+    if not defective or not good:
+        return list(range(len(pictures)))
+    times = max(1, math.ceil(share * good / ((1 - share) * len(defective)) - 1e-9))
+    return sorted([*range(len(pictures)), *defective * (times - 1)])
+
+
 def _described(recipe: TrainingRecipe, classes: tuple[str, ...], folder: Path) -> dict[str, object]:
     names = {"pixels": ("background", *classes), "whole": (*classes, GOOD)}.get(recipe.method, classes)
     described: dict[str, object] = {
         "path": str(folder.resolve()),
-        "train": "train/images",
+        "train": SHOWN_NAME if recipe.defective_share else "train/images",
         "val": "val/images",
         "channels": recipe.channels,
         "nc": len(names),

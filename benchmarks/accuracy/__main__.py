@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One supervised accuracy run, by the product's own commands: `python -m benchmarks.accuracy NAME --out DIR`.
 
-runs.toml holds recipe, seed and what is wanted of each public set. `gatesight train --resume` trains (call
-again after an interruption, on this machine or, with DIR copied, on another), `gatesight evaluate` judges the
-test part; the figures are printed with the published ones and the bars beside them. Needs $GATESIGHT_DATA.
+runs.toml holds recipe, seed and what is wanted of each public set. `gatesight train --resume` trains, where the
+run has two stages the first in DIR/before (call again after an interruption, on this machine or, with DIR
+copied, on another), `gatesight evaluate` judges the test part; the figures are printed with the published ones
+and the bars beside them. Needs $GATESIGHT_DATA.
 """
 
 from __future__ import annotations
@@ -28,25 +29,28 @@ def runs() -> dict[str, dict[str, Any]]:
     return tomllib.loads(RUNS.read_text(encoding="utf-8"))
 
 
-def train_command(run: Mapping[str, Any], data: Path, given: argparse.Namespace) -> list[str]:
-    """`gatesight train` for this run."""
-    command = [sys.executable, "-m", "training.train", "--recipe", run["gpu" if given.gpu else "recipe"]]
-    for part in ("train", "val", "test"):
-        command += [f"--{part}", str(data / f"{part}.json")]
-    command += [
-        "--seed",
-        str(run["seed"]),
-        "--threads",
-        str(given.threads),
-        "--out",
-        str(given.out),
-        "--resume",
-    ]
-    if "about" in run:
-        command += ["--about", str(ABOUT / run["about"])]
-    if given.key_dir is not None:
-        command += ["--key-dir", str(given.key_dir)]
-    return command
+def train_commands(run: Mapping[str, Any], data: Path, given: argparse.Namespace) -> list[list[str]]:
+    """`gatesight train` for each stage of this run."""
+
+    def stage(recipe: str, out: Path, start: Path | None) -> list[str]:
+        command = [sys.executable, "-m", "training.train", "--recipe", recipe]
+        for part in ("train", "val", "test"):
+            command += [f"--{part}", str(data / f"{part}.json")]
+        command += ["--seed", str(run["seed"]), "--threads", str(given.threads), "--out", str(out), "--resume"]
+        if start is not None:
+            command += ["--start", str(start)]
+        if "about" in run:
+            command += ["--about", str(ABOUT / run["about"])]
+        if given.key_dir is not None:
+            command += ["--key-dir", str(given.key_dir)]
+        return command
+
+    if given.gpu:
+        return [stage(run["gpu"], given.out, given.start)]
+    if "before" not in run:
+        return [stage(run["recipe"], given.out, given.start)]
+    before = given.out / "before"
+    return [stage(run["before"], before, given.start), stage(run["recipe"], given.out, before)]
 
 
 def row(name: str, run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
@@ -78,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name", choices=sorted(known))
     parser.add_argument("--out", type=Path, required=True, help="folder of the job")
     parser.add_argument("--gpu", action="store_true", help="the recipe for a GPU")
+    parser.add_argument("--start", type=Path, help="weights, or the backbone that it stands on (ours)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--key-dir", type=Path, help="folder of the signing key")
     given = parser.parse_args(argv)
@@ -86,9 +91,10 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write("Set GATESIGHT_DATA to the folder of the public data sets.\n")
         return 3
     run, data = known[given.name], Path(root) / given.name
-    code = subprocess.call(train_command(run, data, given))
-    if code:
-        return code
+    for stage in train_commands(run, data, given):
+        code = subprocess.call(stage)
+        if code:
+            return code
     answer = given.out / "accuracy.json"
     command = [sys.executable, "-m", "training.evaluate", "--bundle", str(given.out), "--data"]
     command += [str(data / "test.json"), "--protocol", run["protocol"], "--json", str(answer)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy.__main__ import ABOUT, TOLD, main, row, runs, train_command
+from benchmarks.accuracy.__main__ import ABOUT, TOLD, main, row, runs, train_commands
 from training.options import read
 from training.protocols import protocol_named
 from training.recipe import load_training_recipe
@@ -21,10 +21,16 @@ def test_a_run_is_one_that_the_product_accepts(name: str, tmp_path: Path):
     assert set(run["wanted"]) <= set(TOLD)
     assert "about" not in run or (ABOUT / run["about"]).is_file()
     for gpu in (False, True):
-        load_training_recipe(run["gpu" if gpu else "recipe"])
-        given = argparse.Namespace(gpu=gpu, out=tmp_path, threads=1, key_dir=None)
-        asked = read(train_command(run, tmp_path, given)[3:])
-        assert (asked.seed, asked.resume, asked.recipe) == (0, True, run["gpu" if gpu else "recipe"])
+        stages = [run["gpu"]] if gpu else [run[key] for key in ("before", "recipe") if key in run]
+        given = argparse.Namespace(gpu=gpu, out=tmp_path / "out", start=tmp_path / "w", threads=1, key_dir=None)
+        asked = [read(command[3:]) for command in train_commands(run, tmp_path, given)]
+        assert [one.recipe for one in asked] == stages
+        assert all((one.seed, one.resume) == (0, True) for one in asked)
+        assert asked[-1].out == given.out
+        # each goes on from the one before it, the first from what the person gave
+        assert [one.start for one in asked] == [given.start, *(one.out for one in asked[:-1])]
+        networks = {(recipe.network, recipe.channels) for recipe in map(load_training_recipe, stages)}
+        assert len(networks) == 1
 
 
 def test_a_row_says_what_is_met_and_how_sure_it_is():

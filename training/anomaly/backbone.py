@@ -23,6 +23,7 @@ from inspection.storage.files import write_durably
 from inspection.types import StationFault
 from training.anomaly.writing import OPSET, cut
 
+OWN_BACKBONE = Path(__file__).resolve().parents[2] / "weights" / "backbone" / "gatesight_backbone.onnx"
 ORDERS = ("rgb", "bgr")
 SCALE_KEY = "gatesight.scale"
 MEAN_RGB, SPREAD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -70,8 +71,12 @@ def load_backbone(
     scale: float,
     order: str = "rgb",
     centred: bool = False,
+    strides: Sequence[int] = STRIDES,
 ) -> Backbone:
-    """Read an ONNX network and cut it. StationFault with one sentence where that cannot be done."""
+    """Read an ONNX network and cut it at the ends of its stages of `strides`, or at `layers`.
+
+    StationFault with one sentence where that cannot be done; of `strides`, 8 and 16 must be there.
+    """
     try:
         data = path.read_bytes()
     except OSError as e:
@@ -84,14 +89,14 @@ def load_backbone(
         graph = shaped(model, picture)
     except ValueError as e:
         raise StationFault(f"{path}: its shapes cannot be followed ({e}); give another backbone.") from None
-    strides = feature_maps(graph)
-    tensors = tuple(layers) or _stages(graph, strides, path)
-    unknown = next((name for name in tensors if name not in strides), None)
+    maps = feature_maps(graph)
+    tensors = tuple(layers) or _stages(graph, maps, path, strides)
+    unknown = next((name for name in tensors if name not in maps), None)
     if unknown is not None:
         raise StationFault(
             f"{path} has no feature map {unknown!r}: name tensors of 4 dimensions, finest first, with --layers."
         )
-    chosen = [strides[name] for name in tensors]
+    chosen = [maps[name] for name in tensors]
     steps = [stride for stride, _ in chosen]
     if steps != sorted(set(steps)):
         raise StationFault(f"{path}: name --layers finest first, one a stride; these are of strides {steps}.")
@@ -179,15 +184,17 @@ def _picture_input(model: onnx.ModelProto, path: Path) -> str:
     return inputs[0].name
 
 
-def _stages(graph: onnx.GraphProto, maps: dict[str, tuple[int, int]], path: Path) -> tuple[str, ...]:
-    ends = stage_ends(graph, maps)
+def _stages(
+    graph: onnx.GraphProto, maps: dict[str, tuple[int, int]], path: Path, strides: Sequence[int]
+) -> tuple[str, ...]:
+    ends = stage_ends(graph, maps, strides)
     missing = next((stride for stride in STRIDES if stride not in ends), None)
     if missing is not None:
         raise StationFault(
             f"{path} has no feature map of stride {missing} before an up-sampling: name the tensors to use"
             " with --layers FINE,COARSE."
         )
-    return tuple(ends[stride] for stride in STRIDES)
+    return tuple(ends[stride] for stride in strides if stride in ends)
 
 
 def shuffled(backbone: Backbone, seed: int) -> Backbone:

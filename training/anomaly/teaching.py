@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.labels import Picture
 from inspection.types import StationFault
-from training.anomaly.backbone import Backbone, load_backbone, save_backbone
+from training.anomaly.backbone import OWN_BACKBONE, Backbone, load_backbone, save_backbone
 from training.anomaly.bank import BANK
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import alone_in, changed_whole, settle
@@ -30,7 +30,6 @@ from training.anomaly.taught import Taught
 from training.anomaly.threshold import OVERKILL
 from training.job import file_sha256
 
-OWN_BACKBONE = Path(__file__).resolve().parents[2] / "weights" / "backbone" / "gatesight_backbone.onnx"
 SCALES = (1 / 255, 1.0)
 SCALE_PARTS = 24
 """Good parts that the scale of pixels is tried on."""

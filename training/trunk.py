@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A backbone out of an ONNX file as a module of torch, so that its weights can be taught on.
+
+onnx2torch does this for more operators, but has stood still since 2024 and slices in a way that torch has
+announced to read otherwise. The trunk of a network for pictures needs the few operators below; any other is
+refused by name. `Trunk.of` holds the module against ONNX Runtime before anybody learns from it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inspection.types import StationFault
+from training.anomaly.backbone import Backbone
+
+STRIDES = (4, 8, 16, 32)
+"""Where a trunk is cut, as far as it has these; 8 and 16 it must have."""
+STRUCTURE = "structure"
+_TOLERANCE = 1e-3  # of the largest value of a map: rounding of float32 over a few dozen layers
+_PROBE_PX = 64
+_AS_LIVELY = 0.75
+_TAUGHT = {"Conv": (1, 2), "BatchNormalization": (1, 2)}
+"""Inputs that are weights, by operator; all other constants stay as they are."""
+
+
+_ONES, _NONE = [1, 1], [0, 0, 0, 0]
+
+
+def _padded(x: Tensor, pads: list[int], value: float = 0.0) -> Tensor:
+    top, left, bottom, right = pads
+    return functional.pad(x, (left, right, top, bottom), value=value) if any(pads) else x
+
+
+def _conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    strides: list[int] = _ONES,
+    pads: list[int] = _NONE,
+    dilations: list[int] = _ONES,
+    group: int = 1,
+    **_: Any,
+) -> Tensor:
+    if pads[:2] == pads[2:]:
+        return functional.conv2d(x, weight, bias, strides, pads[:2], dilations, group)
+    return functional.conv2d(_padded(x, pads), weight, bias, strides, 0, dilations, group)
+
+
+def _norm(
+    x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, spread: Tensor, *, epsilon: float = 1e-5, **_: Any
+) -> Tensor:
+    return functional.batch_norm(x, mean, spread, scale, shift, eps=epsilon)
+
+
+def _max_pool(
+    x: Tensor,
+    *,
+    kernel_shape: list[int],
+    strides: list[int] = _ONES,
+    pads: list[int] = _NONE,
+    **_: Any,
+) -> Tensor:
+    return functional.max_pool2d(_padded(x, pads, float("-inf")), kernel_shape, strides)
+
+
+def _mean_pool(
+    x: Tensor,
+    *,
+    kernel_shape: list[int],
+    strides: list[int] = _ONES,
+    pads: list[int] = _NONE,
+    count_include_pad: int = 0,
+    **_: Any,
+) -> Tensor:
+    return functional.avg_pool2d(x, kernel_shape, strides, pads[:2], count_include_pad=bool(count_include_pad))
+
+
+def _slice(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, steps: Tensor | None = None) -> Tensor:
+    along = [1] * len(axes) if steps is None else steps.tolist()
+    cuts = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes.tolist(), starts.tolist(), ends.tolist(), along, strict=True):
+        cuts[axis] = slice(start, min(end, 2**31 - 1), step)
+    return x[tuple(cuts)]
+
+
+def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    return x.clamp(None if low is None else float(low), None if high is None else float(high))
+
+
+_OPERATORS: dict[str, Callable[..., Tensor]] = {
+    "Add": torch.add,
+    "AveragePool": _mean_pool,
+    "BatchNormalization": _norm,
+    "Clip": _clip,
+    "Concat": lambda *parts, axis: torch.cat(parts, axis),
+    "Conv": _conv,
+    "Div": torch.div,
+    "GlobalAveragePool": lambda x: x.mean((2, 3), keepdim=True),
+    "HardSigmoid": lambda x, alpha=0.2, beta=0.5: (x * alpha + beta).clamp(0, 1),
+    "HardSwish": functional.hardswish,
+    "Identity": lambda x: x,
+    "LeakyRelu": lambda x, alpha=0.01: functional.leaky_relu(x, alpha),
+    "MaxPool": _max_pool,
+    "Mul": torch.mul,
+    "Relu": torch.relu,
+    "Sigmoid": torch.sigmoid,
+    "Slice": _slice,
+    "Softplus": functional.softplus,
+    "Sub": torch.sub,
+    "Tanh": torch.tanh,
+}
+
+
+class Trunk(nn.Module):
+    """(N, 1 or 3, h, w) of 0..1 -> feature maps, finest first; h and w are multiples of the coarsest stride.
+
+    What is computed lies in a buffer of bytes (`structure`: the graph without its weights), so that a file of
+    weights says all that is needed to build the module again.
+    """
+
+    structure: Tensor
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        super().__init__()
+        about = json.loads(graph.doc_string)
+        self.factor = 255.0 * float(about["scale"])
+        self.strides: tuple[int, ...] = tuple(about["strides"])
+        self.channels: tuple[int, ...] = tuple(about["channels"])
+        self._picture, self._maps = graph.input[0].name, [value.name for value in graph.output]
+        content = np.frombuffer(graph.SerializeToString(deterministic=True), np.uint8)
+        self.register_buffer(STRUCTURE, torch.from_numpy(content.copy()))
+        self.taught = nn.ParameterDict()
+        self._held: dict[str, tuple[str, str]] = {}
+        roles = _roles(graph)
+        for number, tensor in enumerate(graph.initializer):
+            role = roles.get(tensor.name)
+            if role is None:
+                self._held[tensor.name] = ("constant", f"constant_{number}")
+                fixed = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+                self.register_buffer(f"constant_{number}", fixed, persistent=False)
+            else:
+                self._held[tensor.name] = ("taught", f"{role}_{number}")
+                self.taught[f"{role}_{number}"] = nn.Parameter(torch.zeros(*tensor.dims))
+        self._steps = [_step(node) for node in graph.node]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """All maps."""
+        values: dict[str, Tensor] = {self._picture: images.expand(-1, 3, -1, -1) * self.factor}
+        for work, inputs, output in self._steps:
+            values[output] = work(*(self._value(name, values) for name in inputs))
+        return [values[name] for name in self._maps]
+
+    def _value(self, name: str, values: Mapping[str, Tensor]) -> Tensor | None:
+        if not name:
+            return None
+        if name in values:
+            return values[name]
+        kind, key = self._held[name]
+        return self.taught[key] if kind == "taught" else getattr(self, key)
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> Trunk:
+        """The module of a cut network. StationFault for one that it cannot follow exactly."""
+        graph = _plain(backbone)
+        trunk = cls(graph)
+        by_name = {tensor.name: tensor for tensor in backbone.graph.initializer}
+        by_name |= {tensor.name: tensor for tensor in _constants(backbone.graph)}
+        state = trunk.state_dict()
+        for name, (kind, key) in trunk._held.items():
+            if kind == "taught":
+                state[f"taught.{key}"] = torch.from_numpy(numpy_helper.to_array(by_name[name]).copy())
+        trunk.load_state_dict(state)
+        _prove(trunk, backbone)
+        return trunk
+
+    @classmethod
+    def again(cls, tensors: Mapping[str, Tensor], prefix: str) -> Trunk:
+        """An empty module of the structure that weights were saved with; `prefix` ends with a dot."""
+        held = tensors.get(f"{prefix}{STRUCTURE}")
+        if held is None:
+            raise StationFault("these weights belong to a network without a backbone: choose its own recipe")
+        return cls(onnx.GraphProto.FromString(held.cpu().numpy().tobytes()))
+
+
+def _step(node: onnx.NodeProto) -> tuple[Callable[..., Tensor], tuple[str, ...], str]:
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return functools.partial(_OPERATORS[node.op_type], **attributes), tuple(node.input), node.output[0]
+
+
+def _roles(graph: onnx.GraphProto) -> dict[str, str]:
+    """`weight` or `bias`, for each constant that is taught on."""
+    roles: dict[str, str] = {}
+    for node in graph.node:
+        for place in _TAUGHT.get(node.op_type, ()):
+            if place < len(node.input):
+                roles[node.input[place]] = "weight" if place == 1 and node.op_type == "Conv" else "bias"
+    held = {tensor.name for tensor in graph.initializer}
+    return {name: role for name, role in roles.items() if name in held}
+
+
+def _constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """What the nodes `Constant` hold, under the names that others know it by."""
+    found = []
+    for node in graph.node:
+        if node.op_type == "Constant":
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            found.append(tensor)
+    return found
+
+
+def _plain(backbone: Backbone) -> onnx.GraphProto:
+    """The graph with constants as such and weights left empty. StationFault names a foreign node."""
+    graph = onnx.GraphProto()
+    for node in backbone.graph.node:
+        if node.op_type == "Constant":
+            continue
+        if node.op_type not in _OPERATORS or len([name for name in node.output if name]) != 1:
+            raise StationFault(
+                f"the backbone {backbone.name} uses the operator {node.op_type}, which cannot be taught on: "
+                f"choose another backbone; known are {', '.join(sorted(_OPERATORS))}"
+            )
+        fresh = graph.node.add()
+        fresh.CopyFrom(node)
+        fresh.name = fresh.doc_string = ""
+    graph.initializer.extend([*backbone.graph.initializer, *_constants(backbone.graph)])
+    roles = _roles(graph)
+    for tensor in graph.initializer:
+        if tensor.name in roles:
+            empty = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            tensor.CopyFrom(empty)
+    graph.input.add().name = backbone.input_name
+    for name in backbone.tensors:
+        graph.output.add().name = name
+    about = {"scale": backbone.scale, "strides": backbone.strides, "channels": backbone.channels}
+    graph.doc_string = json.dumps(about)
+    return graph
+
+
+def _prove(trunk: Trunk, backbone: Backbone) -> None:
+    import onnxruntime as ort
+
+    from training.anomaly.writing import Writing
+
+    rng = np.random.default_rng(0)
+    images = rng.random((1, 3, _PROBE_PX, _PROBE_PX), np.float32)
+    writing = Writing(backbone.graph)
+    model = writing.model(
+        [(backbone.input_name, (1, 3, _PROBE_PX, _PROBE_PX))],
+        [
+            (name, (1, channels, _PROBE_PX // stride, _PROBE_PX // stride))
+            for name, stride, channels in zip(
+                backbone.tensors, backbone.strides, backbone.channels, strict=True
+            )
+        ],
+    )
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    theirs = session.run(None, {backbone.input_name: images * np.float32(trunk.factor)})
+    with torch.no_grad():
+        ours = trunk(torch.from_numpy(images))
+    for mine, one in zip(ours, theirs, strict=True):
+        expected = np.asarray(one)
+        gap = float(np.abs(mine.numpy() - expected).max()) if mine.shape == expected.shape else np.inf
+        if not gap <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise StationFault(
+                f"the backbone {backbone.name} answers otherwise in torch than in ONNX Runtime (by {gap:.3g}): "
+                "choose another backbone"
+            )
+
+
+def scale_for(load: Callable[[float], Backbone], pictures: Sequence[np.ndarray]) -> float:
+    """What a pixel of 0..255 is multiplied by: 1/255, unless the fine features then differ less between places.
+
+    load: cuts the backbone for a scale; what the file itself says (metadata `gatesight.scale`) decides.
+    pictures: uint8 (h, w[, 3]). A network that expects 0..255 sees next to nothing in 0..1: the finest map of
+    YOLOX-nano then differed 0.12 of its level between places instead of 0.29, and a head on it learnt nothing
+    in 500 steps. The coarsest maps do not tell: they follow the borders of the picture whatever it shows.
+    """
+    stated = load(1.0).stated_scale
+    if stated is not None:
+        return stated
+    small, large = (_liveliness(Trunk.of(load(scale)), pictures) for scale in (1 / 255, 1.0))
+    return 1 / 255 if small >= _AS_LIVELY * large else 1.0
+
+
+def _liveliness(trunk: Trunk, pictures: Sequence[np.ndarray]) -> float:
+    """Spread over places by level, median over the channels of the finest map."""
+    spreads: list[np.ndarray] = []
+    levels: list[np.ndarray] = []
+    for picture in pictures:
+        planes = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+        with torch.no_grad():
+            fine = trunk(torch.from_numpy(planes[None].astype(np.float32) / 255))[0][0].numpy()
+        spreads.append(fine.std((1, 2)))
+        levels.append(np.abs(fine).mean((1, 2)))
+    return float(np.median(np.mean(spreads, 0) / (np.mean(levels, 0) + 1e-6)))
