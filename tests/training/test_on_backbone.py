@@ -87,6 +87,24 @@ def test_a_trunk_answers_as_the_file_does_and_builds_itself_again_from_its_weigh
     assert len(list(trunk.parameters())) > 4  # it can be taught on
 
 
+def test_a_step_of_the_optimizer_moves_every_weight_by_its_own_measure(tmp_path: Path):
+    path = _theirs(tmp_path / "theirs.onnx")
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "w1":  # as of a network that takes 0..255
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / 100, "w1"))
+    onnx.save(model, path)
+    trunk = Trunk.of(_cut(path))
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    before = [one.detach() for one in trunk(images)]
+    optimizer = torch.optim.SGD(trunk.parameters(), lr=1.0)
+    for parameter in trunk.parameters():
+        parameter.grad = torch.full_like(parameter, 0.01)  # one step of 0.01 in each number
+    optimizer.step()
+    for was, now in zip(before, trunk(images), strict=True):
+        assert 0 < float((now.detach() - was).norm() / was.norm()) < 0.1
+
+
 def test_a_trunk_that_answers_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import training.trunk
 
