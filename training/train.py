@@ -156,13 +156,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _told(record: dict[str, Any]) -> str:
-    part = record["metrics"]["part"]
-    return (
-        f"{record['bundle_path']}  ({record['bundle'][:16]})\n"
-        f"on {record['metrics']['on']}: escapes {part['escapes']}/{part['defective']} "
-        f"(at most {part['escape_upper_95']:.1%}), overkill {part['overkill']}/{part['good']} "
-        f"(at most {part['overkill_upper_95']:.1%})\n"
-    )
+    head = f"{record['bundle_path']}  ({record['bundle'][:16]})"
+    return "".join(f"{line}\n" for line in (head, *record["metrics"]["sentences"]))
 
 
 if __name__ == "__main__":
