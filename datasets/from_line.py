@@ -7,7 +7,7 @@ the station said (outcome, reason, bundle) stays with each picture as facts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,21 +40,17 @@ class FromLine:
 def take_from_line(
     home: DatasetHome,
     data_dir: Path,
+    rows: Sequence[Row[Any]] | None = None,
     *,
     who: str,
     why: str,
     lot: str | None = None,
-    outcomes: Collection[str] = OUTCOMES,
-    newest: int | None = None,
 ) -> FromLine:
     """Add the kept pictures below a station's data folder; those that the home has already stay as they are.
 
-    lot: of all of them, where it is known. outcomes: of these parts only. newest: so many parts at most, the
-    newest first. The station may be running: its records are only read.
+    rows: which, from `kept_views`; all without them. lot: of all of them, where it is known.
     """
-    if unknown := set(outcomes) - set(OUTCOMES):
-        raise StationFault(f"No part has the outcome {min(unknown)!r}: give some of {', '.join(OUTCOMES)}.")
-    rows = _kept(data_dir, outcomes, newest)
+    rows = kept_views(data_dir) if rows is None else rows
     store = ImageStore(data_dir / "images")
     pictures, gone, altered = [], [], []
     for row in rows:
@@ -73,8 +69,15 @@ def take_from_line(
     return FromLine(added=added, gone=tuple(gone), altered=tuple(altered))
 
 
-def _kept(data_dir: Path, outcomes: Collection[str], newest: int | None) -> list[Row[Any]]:
-    """Views with a picture, oldest first."""
+def kept_views(
+    data_dir: Path, *, outcomes: Collection[str] = OUTCOMES, newest: int | None = None
+) -> list[Row[Any]]:
+    """Views with a picture, oldest first: of parts of these outcomes, of so many parts at most, the newest.
+
+    The station may be running: its records are only read. StationFault where there are none.
+    """
+    if unknown := set(outcomes) - set(OUTCOMES):
+        raise StationFault(f"No part has the outcome {min(unknown)!r}: give some of {', '.join(OUTCOMES)}.")
     path = data_dir / "records.sqlite"
     if not path.is_file():
         raise StationFault(

@@ -62,13 +62,7 @@ def state_plan(
     why: str,
 ) -> AuditPlan:
     """Draw like this from now on."""
-    if not 0.0 < pass_share <= 1.0 or not 0.0 < reject_share <= 1.0:
-        raise StationFault("A share to audit lies above 0 and up to 1: correct --passes or --rejects.")
-    if pass_share > kept_share:
-        raise StationFault(
-            f"{pass_share:g} of the passes cannot be looked at where the station keeps the pictures of"
-            f" {kept_share:g}: raise records.pass_share in its station.toml, or draw fewer with --passes."
-        )
+    refuse_shares(pass_share, reject_share, kept_share)
     known = {share for plan in plans_of(home, station) for share in (plan.pass_share, plan.reject_share)}
     if len(known | {pass_share, reject_share}) > MOST_STRATA:
         raise StationFault(
@@ -84,6 +78,17 @@ def state_plan(
         }
         act.insert(t.audits, [row])
         return _plan(row | {"utc_ns": act.utc_ns})
+
+
+def refuse_shares(pass_share: float, reject_share: float, kept_share: float) -> None:
+    """StationFault for shares that no plan can have at a station that keeps so many pictures."""
+    if not 0.0 < pass_share <= 1.0 or not 0.0 < reject_share <= 1.0:
+        raise StationFault("A share to audit lies above 0 and up to 1: correct --passes or --rejects.")
+    if pass_share > kept_share:
+        raise StationFault(
+            f"{pass_share:g} of the passes cannot be looked at where the station keeps the pictures of"
+            f" {kept_share:g}: raise records.pass_share in its station.toml, or draw fewer with --passes."
+        )
 
 
 def plans_of(home: DatasetHome, station: str) -> list[AuditPlan]:

@@ -36,15 +36,18 @@ from training.sets import described
 from weights.bundle import Bundle, load_bundle
 from weights.keys import find_bundle, trusted_by_default
 
+STDOUT = Path("-")
+"""As --json FILE: one JSON object on standard output instead of sentences, a refusal included."""
+
 
 def recipe_of(bundle: Bundle) -> Recipe:
     """The recipe that a bundle suggests. StationFault when it has none."""
     if bundle.recipe is None:
-        raise StationFault(f"{bundle.path} holds no recipe.json; build the bundle with training.candidate")
+        raise StationFault(f"{bundle.path} holds no recipe.json; train or teach it again")
     try:
         return msgspec.json.decode(bundle.recipe, type=Recipe)
     except msgspec.DecodeError as e:
-        raise StationFault(f"{bundle.path}: its recipe.json is not valid ({e}); build the bundle again") from e
+        raise StationFault(f"{bundle.path}: its recipe.json is not valid ({e}); train or teach it again") from e
 
 
 def limits_of(bundle: Bundle) -> dict[str, float]:
@@ -217,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--robustness-parts", type=int, default=200, help="parts for it; 0: all")
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a report for people here")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here; - prints them")
     return parser
 
 
@@ -228,16 +231,21 @@ def main(argv: list[str] | None = None) -> int:
         _sensible(given)
         bundle = load_bundle(find_bundle(given.bundle), trusted_by_default(given.trusted))
         result, answers = evaluate(bundle, given)
-        if given.json is not None:
+        if given.json is not None and given.json != STDOUT:
             _write(given.json, json.dumps(result, indent=1, allow_nan=False) + "\n")
         if given.report is not None:
             from training.report.page import page
 
             _write(given.report, page(result, answers, bundle, recipe_of(bundle), threads=given.threads))
     except StationFault as fault:
+        if given.json == STDOUT:
+            sys.stdout.write(json.dumps({"ok": False, "error": str(fault)}) + "\n")
         sys.stderr.write(f"gatesight evaluate: {fault}\n")
         return 3
-    sys.stdout.write(_told(result))
+    if given.json == STDOUT:
+        sys.stdout.write(json.dumps({"ok": True, **result}, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(_told(result))
     asked = {f"{claim.kind} under {percent(claim.under)}" for claim in map(parse_claim, given.claim or [])}
     return 1 if any(not row["carried"] and row["claim"] in asked for row in result["claims"]) else 0
 

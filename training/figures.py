@@ -33,6 +33,7 @@ from training.protocols import Protocol, protocol_figures, protocol_named
 from training.statistics import PartAnswer, best_scores, match
 from training.thresholds import CONFIDENCE, cheapest, expected_cost, hold_escapes
 from training.trivial import best_trivial
+from weights.telling import finds_nothing
 
 COST_RATIOS = (1.0, 10.0, 100.0, 1000.0)
 SAID = (Claim(kind="escapes", under=0.01), Claim(kind="overkill", under=0.02))
@@ -144,13 +145,40 @@ def rulings(part: Mapping[str, Any], claims: Sequence[Claim]) -> list[dict[str, 
     return table
 
 
-def summary_sentences(result: Mapping[str, Any]) -> list[str]:
-    """What a manager reads first."""
-    part = result["part"]
+def _nothing(part: Mapping[str, Any]) -> str:
+    return finds_nothing(**{key: part[key] for key in ("defective", "escapes", "good", "overkill")})
+
+
+def _bounds(part: Mapping[str, Any]) -> list[str]:
     return [
         bound_sentence(part["escapes"], part["defective"], "escape", "defective"),
         bound_sentence(part["overkill"], part["good"], "overkill", "good"),
     ]
+
+
+def summary_sentences(result: Mapping[str, Any]) -> list[str]:
+    """What a manager reads first."""
+    why = _nothing(result["part"])
+    return [*_bounds(result["part"]), *([f"this bundle {why}"] if why else [])]
+
+
+def candidate_sentences(result: Mapping[str, Any], on: str) -> list[str]:
+    """What a candidate does on the pictures `on` (val, test); where it finds nothing, that, with a remedy."""
+    said = [f"On {result['pictures']} {on} pictures: {'; '.join(_bounds(result['part']))}."]
+    why = _nothing(result["part"])
+    missed = [
+        f"{name} ({row['defective']})"
+        for name, row in result["escapes_by_class"].items()
+        if row["escapes"] == row["defective"]
+    ]
+    if why:
+        said.append(
+            f"This candidate {why}; it will be refused at promotion. Train it for more epochs, teach more"
+            " pictures of each defect, or see what `gatesight data check` says of these data."
+        )
+    elif missed:
+        said.append(f"It passes every defective part of these classes: {', '.join(missed)}.")
+    return said
 
 
 def listed(parts: Sequence[PartAnswer], recipe: Recipe) -> list[dict[str, Any]]:

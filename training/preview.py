@@ -13,6 +13,7 @@ import numpy as np
 from datasets.coco import read_coco
 from datasets.labels import Picture
 from inspection.pixels import Letterbox
+from inspection.storage.files import write_durably
 from inspection.types import StationFault
 from training.augmentations import Policy, policy
 from training.pictures import read_picture
@@ -36,9 +37,13 @@ def preview(name: str, train: Path | None, out: Path, seed: int) -> Path:
     shown = random.Random(seed).sample(labelled, min(ROWS, len(labelled)))  # noqa: S311 - which to look at
     rows = [_row(picture, chosen, seed + number) for number, picture in enumerate(shown)]
     sheet = np.vstack([_title(chosen, rows[0].shape[1]), *rows])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(out), sheet):
-        raise StationFault(f"cannot write {out}: free space on the disk, or correct the folder's rights")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(out, cv2.imencode(".png", sheet)[1].tobytes())
+    except OSError as error:
+        raise StationFault(
+            f"cannot write {out} ({error.strerror}): free space on the disk, or choose another --out"
+        ) from None
     return out
 
 

@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
         return 3
     sentence = result.pop("sentence")
     if given.json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(json.dumps({"ok": True, **result}) + "\n")
         return 0
     sys.stdout.write(
         f"{result['bundle']}: taught from {result['good']} good pictures; {sentence}."

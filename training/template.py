@@ -277,6 +277,8 @@ def main(argv: list[str] | None = None) -> int:
             raise StationFault(f"--tolerance {given.tolerance}: choose 0 to 16 px")
         result = teach_template(given)
     except StationFault as fault:
+        if given.json:
+            sys.stdout.write(json.dumps({"ok": False, "error": str(fault)}) + "\n")
         sys.stderr.write(f"gatesight template: {fault}\n")
         return 3
     rejected = result["rejected_by_the_others_limit"]
@@ -285,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
         f"(overkill at most {result['overkill_upper_95']:.1%}); misses are {result['misses']}"
     )
     if given.json:
-        text = json.dumps(result)
+        text = json.dumps({"ok": True, **result})
     sys.stdout.write(text + "\n")
     return 0
 

@@ -41,7 +41,12 @@ def _refuse_early(given: argparse.Namespace) -> None:
 
 def _start(given: argparse.Namespace, words: list[str]) -> tuple[subprocess.Popen[bytes], int]:
     """The worker, and the end of the pipe on which it answers."""
-    given.out.mkdir(parents=True, exist_ok=True)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StationFault(
+            f"{given.out} cannot be a job's folder ({error.strerror}): choose another --out"
+        ) from None
     (given.out / CANCEL_NAME).unlink(missing_ok=True)
     ours, theirs = os.pipe()
     with (given.out / LOG_NAME).open("ab") as log:
@@ -141,7 +146,9 @@ def main(argv: list[str] | None = None) -> int:
         if given.preview_policy is not None:
             from training.preview import preview
 
-            sys.stdout.write(f"{preview(given.preview_policy, given.train, given.out, given.seed)}\n")
+            sheet = preview(given.preview_policy, given.train, given.out, given.seed)
+            sys.stdout.write(json.dumps({"ok": True, "sheet": str(sheet)}) if given.json else str(sheet))
+            sys.stdout.write("\n")
             return 0
         code, told = run(given, words)
     except StationFault as fault:
@@ -156,13 +163,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _told(record: dict[str, Any]) -> str:
-    part = record["metrics"]["part"]
-    return (
-        f"{record['bundle_path']}  ({record['bundle'][:16]})\n"
-        f"on {record['metrics']['on']}: escapes {part['escapes']}/{part['defective']} "
-        f"(at most {part['escape_upper_95']:.1%}), overkill {part['overkill']}/{part['good']} "
-        f"(at most {part['overkill_upper_95']:.1%})\n"
-    )
+    head = f"{record['bundle_path']}  ({record['bundle'][:16]})"
+    return "".join(f"{line}\n" for line in (head, *record["metrics"]["sentences"]))
 
 
 if __name__ == "__main__":

@@ -268,9 +268,12 @@ def versions() -> dict[str, str]:
 
 
 def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The few figures that a list of jobs shows."""
-    of = report.get("test", report["choice"])
-    return {"on": "test" if "test" in report else "val", "map50": of["map50"], "part": of["part"]}
+    """The few figures that a list of jobs shows, and what they mean in plain words."""
+    from training.figures import candidate_sentences
+
+    on, of = ("test", report["test"]) if "test" in report else ("val", report["choice"])
+    said = candidate_sentences(of, on)
+    return {"on": on, "map50": of["map50"], "part": of["part"], "sentences": said}
 
 
 def _found(folder: JobFolder, key_dir: Path) -> dict[str, Any]:
@@ -346,9 +349,11 @@ def do(given: argparse.Namespace, folder: JobFolder) -> tuple[int, str | None]:
         work = Work(given, folder)
         record = folder.record()
         if given.resume and folder.bundle.exists() and record.get("asked") == work.asked():
-            if record.get("state") != "done":  # killed between the bundle's rename and the record
+            told = record.get("state") == "done" and "sentences" in record.get("metrics", {})
+            if not told:  # killed between the bundle's rename and the record, or a record of an earlier version
                 facts = _found(folder, given.key_dir or default_key_dir())
-                folder.write(state="done", stage="done", error=None, ended_utc=now_utc(), **facts)
+                ended_utc = record.get("ended_utc") or now_utc()
+                folder.write(state="done", stage="done", error=None, ended_utc=ended_utc, **facts)
                 folder.tell("done", **facts)
             return 0, None
         begin(folder, work, resume=given.resume)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from inspection.statistics import lower_bound, upper_bound
+from weights.telling import finds_nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,7 @@ def decide(active: Examined | None, candidate: Examined, requirements: Requireme
         )
         return Decision(reasons=tuple(reasons))
     reasons.append(_escape_bound(candidate, requirements))
+    reasons += _finds(candidate, requirements)
     if active is None:
         reasons.append(_yes("comparison", "No bundle is active, so there is none to compare with."))
         return Decision(reasons=tuple(reasons))
@@ -244,6 +246,27 @@ def _escape_bound(candidate: Examined, requirements: Requirements) -> Reason:
     if bound > limit:
         return _no("escape bound", f"{said}; this station asks for at most {limit:.2%}.")
     return _yes("escape bound", f"{said}, within the {limit:.2%} that this station asks for.")
+
+
+def _finds(candidate: Examined, requirements: Requirements) -> list[Reason]:
+    """Against a candidate that finds nothing, the first of a station too, and whatever the active one finds."""
+    defective = [part for part in candidate.parts.values() if part.defective]
+    good = [part for part in candidate.parts.values() if not part.defective]
+    why = finds_nothing(
+        defective=len(defective),
+        escapes=sum(not part.rejected for part in defective),
+        good=len(good),
+        overkill=sum(part.rejected for part in good),
+        level=requirements.test_level,
+    )
+    if not why:
+        return []
+    return [
+        _no(
+            "finds",
+            f"On the golden set the candidate {why}; train it longer or with more pictures of each defect.",
+        )
+    ]
 
 
 def _parity(candidate: Examined) -> Reason:

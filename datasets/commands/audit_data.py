@@ -12,7 +12,7 @@ from typing import Any
 from datasets.audit import Audit
 from datasets.commands.line_options import add_line, moment_ns, placed
 from datasets.commands.person import add_who, person
-from datasets.line_audit import AuditPlan, plans_of, state_plan
+from datasets.line_audit import AuditPlan, plans_of, refuse_shares, state_plan
 from datasets.line_parts import NS_PER_S, judged_parts, reading_records
 from datasets.line_rates import LineRates, rates
 from datasets.line_review import reviews_of
@@ -53,13 +53,17 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _state(args: argparse.Namespace, config: StationConfig, folder: Path) -> Mapping[str, Any]:
+    shares = {
+        "pass_share": args.passes,
+        "reject_share": 1.0 if args.rejects is None else args.rejects,
+        "kept_share": config.records.pass_share,
+    }
+    refuse_shares(**shares)  # first: a refusal leaves no new home behind
     with open_home(folder, create=True) as home:
         plan = state_plan(
             home,
             config.station.name,
-            pass_share=args.passes,
-            reject_share=1.0 if args.rejects is None else args.rejects,
-            kept_share=config.records.pass_share,
+            **shares,
             who=person(args),
             why=args.why,
         )

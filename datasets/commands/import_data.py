@@ -12,7 +12,7 @@ from typing import Any
 from datasets.adding import SIDES, add
 from datasets.commands.person import add_who, person
 from datasets.formats.table import FORMATS
-from datasets.from_line import take_from_line
+from datasets.from_line import kept_views, take_from_line
 from datasets.intake import Intake, opened
 from datasets.labels import LabelledSet
 from datasets.store import open_home
@@ -88,14 +88,15 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _from_line(args: argparse.Namespace) -> Mapping[str, Any]:
+    rows = kept_views(args.source, newest=args.newest)  # first: a refusal leaves no new home behind
     with open_home(args.into, create=True) as home:
         taken = take_from_line(
             home,
             args.source,
+            rows,
             who=person(args),
             why=args.why or "pictures that the line kept",
             lot=args.lot,
-            newest=args.newest,
         )
     said = [
         f"Took {taken.added.pictures} new pictures from {args.source}; {taken.added.known} were known already.",

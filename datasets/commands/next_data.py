@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> Mapping[str, Any]:
     if args.pictures:
         return _of_dataset(args, describe) | {"features": name}
     config, folder = placed(args)
-    with open_home(folder, create=True) as home:
-        plans, reviews = plans_of(home, config.station.name), reviews_of(home, config.station.name)
-    with reading_records(config.records_db) as connection:
+    with reading_records(config.records_db) as connection:  # first: a refusal leaves no new home behind
+        with open_home(folder, create=True) as home:
+            plans, reviews = plans_of(home, config.station.name), reviews_of(home, config.station.name)
         found = _of_line(args, config, connection, (plans, reviews), describe)
     answer = {"station": config.station.name, "features": name, "next": [_plain(one) for one in found]}
     return answer | {"said": _said(found, plans)}

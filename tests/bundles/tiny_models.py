@@ -40,17 +40,8 @@ def bright_spot_model(*, channels: int = 1, free_batch: bool = True, input_px: i
         numpy_helper.from_array(slope, "slope"),
         numpy_helper.from_array(base, "base"),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "bright_spot",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, channels, input_px, input_px])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, ROWS, 6])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    model.ir_version = 10
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+    shape = [batch, channels, input_px, input_px]
+    return saved_model(nodes, weights, picture=shape, out=[batch, ROWS, 6])
 
 
 def moody_model(*, fails: bool = True) -> bytes:
@@ -109,17 +100,8 @@ def moody_model(*, fails: bool = True) -> bytes:
         numpy_helper.from_array(np.array(True), "yes"),
         *(numpy_helper.from_array(np.array(n, np.int64), name) for name, n in numbers.items()),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "moody",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 1, INPUT_PX, INPUT_PX])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, "rows_found" if fails else ROWS, 6])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    model.ir_version = 10
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+    shape: list[Any] = [1, "rows_found" if fails else ROWS, 6]
+    return saved_model(nodes, weights, picture=[1, 1, INPUT_PX, INPUT_PX], out=shape)
 
 
 def card_dict(*, channels: int = 1, input_px: int = INPUT_PX, **changes: Any) -> dict[str, Any]:
@@ -144,30 +126,31 @@ def difference_model() -> bytes:
         numpy_helper.from_array(np.array([value], np.int64), name)
         for name, value in (("from", 2), ("to", 3), ("axis", 1))
     ]
-    return _model(nodes, weights, channels=3, out=["batch", 1, size, size])
+    return saved_model(nodes, weights, picture=["batch", 3, size, size], out=["batch", 1, size, size])
 
 
-def mean_score_model() -> bytes:
-    """scores_nc: the mean of the normalised picture, and one less that."""
+def score_model(of: str = "ReduceMean", *, input_px: int = INPUT_PX) -> bytes:
+    """scores_nc of two classes: what `of` makes of the normalised picture, and one less that."""
     nodes = [
-        helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Reshape", ["mean", "column"], ["m"]),
-        helper.make_node("Sub", ["one", "m"], ["rest"]),
-        helper.make_node("Concat", ["m", "rest"], ["output0"], axis=1),
+        helper.make_node(of, ["images", "axes"], ["value"], keepdims=0),
+        helper.make_node("Reshape", ["value", "column"], ["v"]),
+        helper.make_node("Sub", ["one", "v"], ["rest"]),
+        helper.make_node("Concat", ["v", "rest"], ["output0"], axis=1),
     ]
     weights = [
         numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
         numpy_helper.from_array(np.array([-1, 1], np.int64), "column"),
         numpy_helper.from_array(np.array([[1.0]], np.float32), "one"),
     ]
-    return _model(nodes, weights, channels=1, out=["batch", 2])
+    return saved_model(nodes, weights, picture=["batch", 1, input_px, input_px], out=["batch", 2])
 
 
-def _model(nodes: list[Any], weights: list[Any], *, channels: int, out: list[Any]) -> bytes:
+def saved_model(nodes: list[Any], weights: list[Any], *, picture: list[Any], out: list[Any]) -> bytes:
+    """A network from `images` of the shape `picture` to `output0` of the shape `out`, checked."""
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", channels, INPUT_PX, INPUT_PX])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, picture)],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, out)],
         weights,
     )

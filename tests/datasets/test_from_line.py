@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from datasets import labelling
 from datasets.beliefs import read
 from datasets.cli import main
-from datasets.from_line import take_from_line
+from datasets.from_line import kept_views, take_from_line
 from datasets.store import DatasetHome, open_home
 from inspection.records import schema as t
 from inspection.records.database import open_writer
@@ -99,10 +99,10 @@ def test_what_the_station_lost_or_somebody_altered_is_named(home: DatasetHome, d
 
 
 def test_some_outcomes_and_the_newest_parts_only(home: DatasetHome, data_dir: Path) -> None:
-    assert take_from_line(home, data_dir, who=WHO, why=WHY, outcomes=["pass"], newest=1).added.pictures == 0
-    assert take_from_line(home, data_dir, who=WHO, why=WHY, outcomes=["reject"]).added.pictures == 1
+    assert kept_views(data_dir, outcomes=["pass"], newest=1) == []
+    assert len(kept_views(data_dir, outcomes=["reject"])) == 1
     with pytest.raises(StationFault, match="perhaps"):
-        take_from_line(home, data_dir, who=WHO, why=WHY, outcomes=["perhaps"])
+        kept_views(data_dir, outcomes=["perhaps"])
 
 
 def test_a_folder_without_records_is_refused(home: DatasetHome, tmp_path: Path) -> None:
@@ -121,3 +121,10 @@ def test_the_command_takes_them(data_dir: Path, tmp_path: Path, capsys: pytest.C
         assert {p.lot for p in read(home).pictures} == {"L1"}
     assert main(["import", str(tmp_path), "--from-line", "--into", str(tmp_path / "other")]) == 3
     assert "data folder of a station" in capsys.readouterr().err
+
+
+def test_a_refusal_leaves_no_new_home_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order = ["import", str(tmp_path / "nowhere"), "--from-line", "--into", str(tmp_path / "home"), "--json"]
+    assert main(order) == 3
+    assert "data_dir" in json.loads(capsys.readouterr().out)["error"]
+    assert not (tmp_path / "home").exists()

@@ -141,4 +141,7 @@ def test_without_a_line_the_unlabelled_pictures_of_a_dataset_are_ranked(
 
 def test_bad_numbers_and_missing_places_are_one_sentence(tmp_path: Path, tell: Tell) -> None:
     assert "1 at least" in tell("next", "--count", "0")["error"]
+    (tmp_path / "data" / "records.sqlite").rename(tmp_path / "data" / "elsewhere.sqlite")
+    assert "run yet" in tell("next", "--quick")["error"]
+    assert not (tmp_path / "home").exists(), "a refusal leaves no new home behind"
     assert main(["next", "--pictures"]) == 3

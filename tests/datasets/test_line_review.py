@@ -242,6 +242,7 @@ def test_more_passes_than_have_pictures_cannot_be_drawn(folder: Path, tell: Tell
     toml = folder / "station.toml"
     toml.write_text(toml.read_text().replace("pass_share = 1.0", "pass_share = 0.1"))
     assert "records.pass_share" in tell("audit", "--passes", "0.2")["error"]
+    assert not (folder / "home").exists(), "a refusal leaves no new home behind"
     assert tell("audit", "--passes", "0.1")["ok"]
 
 

@@ -18,7 +18,7 @@ from inspection.detectors.openvino import OpenVinoDetector
 from inspection.pixels import Letterbox
 from inspection.prepare import Gain, Placement, Reference, prepare
 from inspection.types import Reason, StationFault
-from tests.bundles.tiny_models import card_dict, difference_model, mean_score_model
+from tests.bundles.tiny_models import card_dict, difference_model, score_model
 from weights.bundle import Bundle, load_bundle, write_bundle
 from weights.signing import station_key
 
@@ -173,7 +173,7 @@ def test_engines_compare_with_the_bundles_reference_or_the_views_own(engine, com
 @pytest.mark.parametrize("engine", [OpenVinoDetector, OnnxDetector])
 def test_engines_answer_with_whole_picture_scores(engine, tmp_path: Path):
     card = card_dict(channels=1) | {"task": "classify", "output": {"kind": "scores_nc"}}
-    write_bundle(tmp_path / "b", model=mean_score_model(), card=card, key=station_key(tmp_path / "keys"))
+    write_bundle(tmp_path / "b", model=score_model(), card=card, key=station_key(tmp_path / "keys"))
     detector = engine(load_bundle(tmp_path / "b", [tmp_path / "keys"]), threads=1)
     try:
         detector.warm_up()
@@ -187,7 +187,7 @@ def test_engines_answer_with_whole_picture_scores(engine, tmp_path: Path):
 def test_a_card_and_a_model_of_another_kind_do_not_belong_together(tmp_path: Path):
     card = card_dict(channels=1) | {"task": "segment", "output": {"kind": "maps_nchw"}}
     with pytest.raises(StationFault, match="one map a class"):
-        write_bundle(tmp_path / "b", model=mean_score_model(), card=card, key=station_key(tmp_path / "keys"))
+        write_bundle(tmp_path / "b", model=score_model(), card=card, key=station_key(tmp_path / "keys"))
     planes = card_dict(channels=1) | {"prepare": [{"kind": "reference"}]}
     with pytest.raises(StationFault, match="three planes"):
-        write_bundle(tmp_path / "c", model=mean_score_model(), card=planes, key=station_key(tmp_path / "keys"))
+        write_bundle(tmp_path / "c", model=score_model(), card=planes, key=station_key(tmp_path / "keys"))

@@ -307,3 +307,21 @@ def test_sets_with_pictures_of_the_same_name_do_not_become_one_part(folder: Path
     assert code == 0
     assert (found["part"]["defective"], found["part"]["good"]) == (2, 2)
     assert found["part"]["escapes"] == found["part"]["overkill"] == 0
+
+
+def test_figures_and_refusals_go_to_programs_on_standard_output_too(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    toys.toy_bundle(folder, toys.brightness_map(), toys.card(), {"anomaly": 0.6})
+    data = str(toys.toy_set(folder, _mixed()))
+    order = ["--bundle", str(folder / "job"), "--json", "-", "--data"]
+    assert main([*order, data]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["part"]["escapes"]) == (True, 1)
+    assert main([*order, str(folder / "none.json")]) == 3
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {
+        "ok": False,
+        "error": said.err.removeprefix("gatesight evaluate: ").rstrip("\n"),
+    }
+    assert not (folder / "-").exists()

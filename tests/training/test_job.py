@@ -75,6 +75,11 @@ def test_the_same_command_again_says_what_is_there_already(material: Path, undis
     assert again.stderr.count("\n") == 1
     said = json.loads(drawn.train(material, out, "--resume", "--json").stdout)
     assert said["bundle"] == _bundle(material, out)
+    part, sentences = said["metrics"]["part"], said["metrics"]["sentences"]
+    assert f"{part['escapes']} escapes in {part['defective']} defective parts" in sentences[0]
+    assert ("finds nothing" in sentences[-1]) == (part["escapes"] == part["defective"])
+    told = drawn.train(material, out, "--resume").stdout
+    assert told.splitlines()[-len(sentences) :] == sentences
     other = drawn.train(material, out, "--resume", "--seed", "7", code=3)
     assert "another seed" in other.stderr
     assert JobFolder(out).standing()["state"] == "done"  # a refused command changes nothing
@@ -94,6 +99,19 @@ def test_a_job_killed_between_its_bundle_and_its_record_is_found_finished(
     assert {key: found[key] for key in ("state", "bundle", "metrics")} == {
         key: whole[key] for key in ("state", "bundle", "metrics")
     }
+
+
+def test_a_record_of_an_earlier_version_is_told_in_sentences_too(
+    material: Path, undisturbed: tuple[Path, float], tmp_path: Path
+):
+    out = tmp_path / "job"
+    shutil.copytree(undisturbed[0], out)
+    whole = JobFolder(out).record()
+    metrics = {key: value for key, value in whole["metrics"].items() if key != "sentences"}
+    (out / "job.json").write_text(json.dumps(whole | {"metrics": metrics}))
+    told = drawn.train(material, out, "--resume").stdout
+    assert told.splitlines()[-1] == whole["metrics"]["sentences"][-1]
+    assert JobFolder(out).record() == whole
 
 
 def test_another_seed_cancelled_and_gone_on_with_makes_another_bundle(

@@ -157,6 +157,17 @@ def test_a_recipe_that_makes_no_sense_is_refused_by_its_key(
     assert says in said
 
 
+def test_an_out_that_is_a_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    _data(tmp_path)
+    drawn.write_recipe(tmp_path / "recipe.toml")
+    (tmp_path / "taken").write_text("mine")
+    assert train(drawn.command(tmp_path, tmp_path / "taken", "--json")[3:]) == 3
+    said = capsys.readouterr()
+    assert "choose another --out" in json.loads(said.out)["error"]
+    assert said.err.count("\n") == 1
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 @pytest.mark.serial
 def test_weights_that_are_a_pickle_are_not_loaded(tmp_path: Path):
     _data(tmp_path)

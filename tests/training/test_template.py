@@ -155,8 +155,14 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(prints: Path, capsys, or
     if order[1] == "{}/good" and "--tolerance" not in order and "--reference" in order:
         cv2.imwrite(str(prints / "golden.png"), np.zeros((40, 40), np.uint8))  # of another size than its prints
     words = [word.format(prints) for word in order]
-    assert main([*words, "--out", str(prints / "out"), "--key-dir", str(prints / "keys")]) == 3
-    said = capsys.readouterr().err
+    more = ["--out", str(prints / "out"), "--key-dir", str(prints / "keys"), "--json"]
+    assert main([*words, *more]) == 3
+    told = capsys.readouterr()
+    said = told.err
+    assert json.loads(told.out) == {
+        "ok": False,
+        "error": said.removeprefix("gatesight template: ").rstrip("\n"),
+    }
     assert len(said.strip().splitlines()) == 1
     import re
 

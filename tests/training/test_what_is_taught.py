@@ -20,6 +20,7 @@ from training.augmentations import policy, policy_names
 from training.preview import preview
 from training.recipe import TrainingRecipe, load_training_recipe, recipe_names
 from training.sets import check_sets, described, read_sets, refuse_twins
+from training.train import main as train
 from training.yolo_folder import GOOD, defect_class, taught_classes, unmarked, write_folder
 
 HASHES = {
@@ -179,6 +180,19 @@ def test_a_preview_sheet_shows_pictures_and_what_becomes_of_them(tmp_path: Path)
     assert (sheet == again).all()
     with pytest.raises(StationFault, match="choose one of"):
         preview("surface@2", coco, tmp_path / "no.png", 0)
+    with pytest.raises(StationFault, match="choose another --out"):
+        preview("surface@1", coco, tmp_path / "again.png" / "no.png", 0)
+
+
+def test_a_preview_speaks_to_programs_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("albumentations", reason="training extras are not installed")
+    coco = drawn.draw(tmp_path / "set", 6, 4)
+    sheet = tmp_path / "sheet.png"
+    order = ["--preview-policy", "surface@1", "--train", str(coco), "--json", "--out"]
+    assert train([*order, str(sheet)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "sheet": str(sheet)}
+    assert train([*order, str(tmp_path / "sheet.jpg")]) == 3
+    assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
 @pytest.mark.parametrize("spoil", ["cut", "garbled", "gone", "empty"])

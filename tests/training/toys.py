@@ -11,29 +11,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
+from tests.bundles.tiny_models import saved_model, score_model
 from weights.bundle import write_bundle
 from weights.signing import station_key
 
 SIDE = 64
 CELL = 2
-
-
-def _saved(nodes: list[Any], weights: list[Any], channels: int, out: list[Any]) -> bytes:
-    shape = ["batch", channels, SIDE, SIDE]
-    graph = helper.make_graph(
-        nodes,
-        "toy",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, out)],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    model.ir_version = 10
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
 
 
 def brightness_map(*, gain: float = 1.0, bias: float = 0.0, order: Sequence[int] = (0,)) -> bytes:
@@ -60,23 +45,13 @@ def brightness_map(*, gain: float = 1.0, bias: float = 0.0, order: Sequence[int]
         numpy_helper.from_array(np.array(0, np.float32), "low"),
         numpy_helper.from_array(np.array(1, np.float32), "high"),
     ]
-    return _saved(nodes, weights, len(order), ["batch", 1, cells, cells])
+    shape = ["batch", len(order), SIDE, SIDE]
+    return saved_model(nodes, weights, picture=shape, out=["batch", 1, cells, cells])
 
 
 def brightest_score() -> bytes:
     """scores_nc of the classes spot and good: the brightest pixel, and one less that."""
-    nodes = [
-        helper.make_node("ReduceMax", ["images", "axes"], ["max"], keepdims=0),
-        helper.make_node("Reshape", ["max", "column"], ["m"]),
-        helper.make_node("Sub", ["one", "m"], ["rest"]),
-        helper.make_node("Concat", ["m", "rest"], ["output0"], axis=1),
-    ]
-    weights = [
-        numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
-        numpy_helper.from_array(np.array([-1, 1], np.int64), "column"),
-        numpy_helper.from_array(np.array([[1.0]], np.float32), "one"),
-    ]
-    return _saved(nodes, weights, 1, ["batch", 2])
+    return score_model("ReduceMax", input_px=SIDE)
 
 
 def card(**changes: Any) -> dict[str, Any]:

@@ -128,3 +128,23 @@ def test_mcnemar_is_the_exact_binomial_tail(worse: int, better: int) -> None:
     exact = sum(comb(n, k) for k in range(worse, n + 1)) / 2**n
     assert mcnemar(worse, better) == pytest.approx(exact, rel=1e-9)
     assert mcnemar(0, better) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("candidate", "sentence"),
+    [
+        (examined("c", escaping=range(BAD)), "finds nothing: it passes all 120"),
+        (examined("c", overkill=range(GOOD)), "defective ones no more often"),
+        (examined("c", escaping=range(114)), "finds next to nothing: it catches 6 of 120"),
+    ],
+    ids=["passes everything", "rejects everything", "one in twenty"],
+)
+@pytest.mark.parametrize(
+    "active", [None, examined("a", escaping=range(BAD)), ACTIVE], ids=["the first", "a blind one", "a good one"]
+)
+def test_a_candidate_that_finds_nothing_is_refused_whatever_is_active(
+    candidate: Examined, sentence: str, active: Examined | None
+) -> None:
+    """Nothing is compared or bounded for the first bundle of a station that asks for no bound."""
+    decision = against(candidate, active, Requirements())
+    assert any(sentence in reason for reason in decision.against), decision.against

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pytest
 
+from benchmarks.watch import Fed, Line, watched
 from datasets.line_audit import AuditPlan
 from datasets.line_parts import LinePart
 from datasets.line_review import Review, Said
@@ -109,6 +110,31 @@ def test_overkill_from_two_to_six_per_cent_is_withdrawn_by_reviewing_the_rejects
 )
 def test_a_bundle_that_is_no_worse_stays_in_whatever_order_people_review(order: Order) -> None:
     assert runs(30, 0.02, order=order) <= 2
+
+
+@pytest.mark.parametrize("overkill", [0.02, 0.06])
+def test_the_benchmark_of_the_watch_feeds_what_the_home_feeds(overkill: float) -> None:
+    chance = np.random.default_rng(11)
+    before = line(chance, FIRST, 2150, overkill=0.02, escape=0.01)
+    now = line(chance, SECOND, 1500, overkill=overkill, escape=0.01)
+    streams, result = withdrawal_of(before, now)
+    fed = Fed.of(*(as_arrays(parts) for parts in (before, now)))
+    for mine, (baseline, seen) in ((fed.overkill, streams.overkill), (fed.escapes, streams.escapes)):
+        assert mine.baseline == baseline
+        assert list(mine.bad) == [one.bad for one in seen]
+        assert {one.share for one in seen} == {1.0}
+    assert (watched(fed) > 0) == result.withdraw == (overkill > 0.02)
+    if result.withdraw:
+        assert result.overkill.at_part is not None
+        assert watched(fed) == fed.overkill.at[result.overkill.at_part - 1]
+
+
+def as_arrays(parts: list[tuple[LinePart, bool]]) -> Line:
+    return Line(
+        defective=np.array([defective for _, defective in parts]),
+        rejected=np.array([part.outcome == "reject" for part, _ in parts]),
+        drawn=np.array([PLAN.draws(part) for part, _ in parts]),
+    )
 
 
 def test_dropping_what_waits_would_withdraw_good_bundles(monkeypatch: pytest.MonkeyPatch) -> None:

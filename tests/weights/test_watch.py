@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.watch import BAD_SHARE, GOOD_SHARE, peeking, sequential, withdrawn
+from benchmarks.watch import BAD_SHARE, GOOD_SHARE, peeked, sequential, watched, withdrawn
 from inspection.statistics import lower_bound
 from weights.watch import OVERKILL_ALPHA, Baseline, Evidence, Seen, SequentialTest, watch
 
@@ -33,19 +33,19 @@ def test_the_class_and_the_benchmark_compute_one_and_the_same_product() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_overkill_that_goes_from_two_to_six_per_cent_is_withdrawn_within_a_thousand_parts(seed: int) -> None:
-    caught, _ = withdrawn(sequential, share=BAD_SHARE, parts=1000, runs=200, trials=2000, seed=seed)
+    caught, _ = withdrawn(watched, share=BAD_SHARE, parts=1000, runs=200, trials=2000, seed=seed)
     assert caught >= 190
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_bundle_that_is_no_worse_stays_for_twenty_thousand_parts(seed: int) -> None:
-    false, _ = withdrawn(sequential, share=GOOD_SHARE, parts=20_000, runs=200, trials=2000, seed=seed)
+    false, _ = withdrawn(watched, share=GOOD_SHARE, parts=20_000, runs=200, trials=2000, seed=seed)
     assert false <= 10
 
 
 def test_a_fixed_test_looked_at_after_every_part_withdraws_good_bundles() -> None:
     """The seeded bug: what the two tests above must be able to fail on."""
-    false, _ = withdrawn(peeking, share=GOOD_SHARE, parts=20_000, runs=100, trials=2000, seed=1)
+    false, _ = withdrawn(peeked, share=GOOD_SHARE, parts=20_000, runs=100, trials=2000, seed=1)
     assert lower_bound(false, 100) > 0.25
 
 
