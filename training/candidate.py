@@ -122,7 +122,8 @@ def card_content(
         "version": about.get("version", "1"),
         "created_utc": created_utc(),
         "licence": about.get(
-            "licence", "Not stated: that of the pictures decides. Network code: ultralytics, AGPL-3.0."
+            "licence",
+            f"Not stated: that of the pictures{_and_of(pedigree)} decides. Network code: ultralytics, AGPL-3.0.",
         ),
         "summary": about.get(
             "summary",
@@ -151,6 +152,11 @@ def card_content(
         },
     }
     return content
+
+
+def _and_of(pedigree: Mapping[str, Any]) -> str:
+    backbone = pedigree.get("backbone")
+    return "" if backbone is None else f" and of the backbone {backbone['name']}"
 
 
 def suggested_recipe(

@@ -126,8 +126,8 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
 class Trunk(nn.Module):
     """(N, 1 or 3, h, w) of 0..1 -> feature maps, finest first; h and w are multiples of the coarsest stride.
 
-    What is computed lies in a buffer of bytes (`structure`: the graph without its weights), so that a file of
-    weights says all that is needed to build the module again.
+    What is computed lies in a buffer of bytes (`structure`: the graph without its weights, and what a card says
+    of it), so that a file of weights says all that is needed to build the module again.
 
     A weight is what it was plus a change in units of its tensor's own size, and only the change is taught: an
     optimizer steps as far in each number, and a first layer that takes 0..255 has weights a hundred times
@@ -139,10 +139,10 @@ class Trunk(nn.Module):
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         super().__init__()
-        about = json.loads(graph.doc_string)
-        self.factor = 255.0 * float(about["scale"])
-        self.strides: tuple[int, ...] = tuple(about["strides"])
-        self.channels: tuple[int, ...] = tuple(about["channels"])
+        self.about: dict[str, Any] = json.loads(graph.doc_string)
+        self.factor = 255.0 * float(self.about["scale"])
+        self.strides: tuple[int, ...] = tuple(self.about["strides"])
+        self.channels: tuple[int, ...] = tuple(self.about["channels"])
         self._picture, self._maps = graph.input[0].name, [value.name for value in graph.output]
         content = np.frombuffer(graph.SerializeToString(deterministic=True), np.uint8)
         self.register_buffer(STRUCTURE, torch.from_numpy(content.copy()))
@@ -255,8 +255,7 @@ def _plain(backbone: Backbone) -> onnx.GraphProto:
     graph.input.add().name = backbone.input_name
     for name in backbone.tensors:
         graph.output.add().name = name
-    about = {"scale": backbone.scale, "strides": backbone.strides, "channels": backbone.channels}
-    graph.doc_string = json.dumps(about)
+    graph.doc_string = json.dumps(backbone.facts())
     return graph
 
 

@@ -25,12 +25,11 @@ from typing import Any
 
 from inspection.types import StationFault
 from training import candidate, options
-from training.anomaly.backbone import OWN_BACKBONE
 from training.code import code_commit
 from training.environment import prepare
 from training.job import JobFolder, file_sha256, now_utc, process_started
 from training.low_priority import die_with_parent, stand_back
-from training.recipe import ON_BACKBONE, TrainingRecipe, load_training_recipe
+from training.recipe import TrainingRecipe, load_training_recipe
 from training.sets import (
     Given,
     check_sets,
@@ -41,13 +40,12 @@ from training.sets import (
     refuse_twins,
     taught_classes,
 )
+from training.start import stand_on, start_weights
 from weights.bundle import REPORT_NAME, load_bundle, write_bundle
 from weights.keys import default_key_dir
 from weights.signing import station_key
 
 PARITY_PICTURES = 24
-SCALE_PICTURES = 16
-"""Training pictures by which the scale of pixels is chosen that a backbone is shown."""
 _LIBRARIES = ("torch", "ultralytics", "albumentations", "onnx", "onnxruntime", "openvino", "numpy")
 
 
@@ -62,7 +60,7 @@ class Work:
         self._given, self._folder = given, folder
         self._recipe: TrainingRecipe = load_training_recipe(given.recipe)
         self._about = candidate.read_about(given.about)
-        self._start = _start_weights(self._recipe, given.start)
+        self._start = start_weights(self._recipe, given.start)
         self._backbone: dict[str, Any] | None = None
         self._told_to_stop = False
         self._epoch_seconds: list[float] = []
@@ -173,7 +171,7 @@ class Work:
         from training.fit import fit
         from training.trainers import Surroundings
 
-        trunk, start = self._trunk(given)
+        trunk, start, self._backbone = stand_on(self._recipe, self._start, given.train)
         around = Surroundings(
             folder=self._folder.work / "fit",
             seed=self._given.seed,
@@ -185,32 +183,6 @@ class Work:
             trunk=trunk,
         )
         return fit(self._recipe, taught, around)
-
-    def _trunk(self, given: Given) -> tuple[Any, Path | None]:
-        """What a network on a backbone stands on, and the weights to load after that."""
-        start = self._start
-        if not self._recipe.on_backbone or start is None:
-            return None, start
-        from training.trunk import Trunk
-
-        if start.suffix != ".onnx":
-            from training.checkpoint import read_tensors
-
-            return Trunk.again(read_tensors(start)[0], "model.0."), start
-        from training.anomaly.backbone import load_backbone
-        from training.pictures import network_pictures
-        from training.trunk import STRIDES, scale_for
-
-        recipe = self._recipe
-
-        def cut(scale: float) -> Any:
-            return load_backbone(start, scale=scale, strides=STRIDES)
-
-        some = given.train.pictures[:: max(1, len(given.train.pictures) // SCALE_PICTURES)]
-        pictures = network_pictures(some, recipe.input_px, recipe.channels, recipe.steps)
-        chosen = cut(scale_for(cut, pictures))
-        self._backbone = chosen.facts()
-        return Trunk.of(chosen), None
 
     def _tell_epoch(self, told: Any) -> None:
         self._epoch_seconds.append(told.seconds)
@@ -280,28 +252,6 @@ def _found(folder: JobFolder, key_dir: Path) -> dict[str, Any]:
     """What the record of a finished job says, from the bundle itself. StationFault when that is not whole."""
     sha256 = load_bundle(folder.bundle, [key_dir]).sha256
     return {"bundle": sha256, "metrics": _summary(json.loads((folder.bundle / REPORT_NAME).read_bytes()))}
-
-
-def _start_weights(recipe: TrainingRecipe, start: Path | None) -> Path | None:
-    """Weights to go on from, or the backbone. Raises StationFault for what would have to be unpickled."""
-    if start is None:
-        return OWN_BACKBONE if recipe.on_backbone else None
-    from training.fit import WEIGHTS_NAME
-
-    path = start / "work" / "fit" / WEIGHTS_NAME if start.is_dir() else start
-    if path.suffix in (".pt", ".pth", ".pkl", ".ckpt", ".bin"):
-        raise StationFault(
-            f"{path} is a pickle, and loading one runs whatever code its maker put in; convert it on a machine "
-            "that may be lost: `python -m training.unpickle FILE.pt FILE.safetensors`"
-        )
-    if path.suffix == ".onnx" and not recipe.on_backbone:
-        raise StationFault(
-            f"{path}: a backbone is for recipes with network {ON_BACKBONE!r}; {recipe.name} has "
-            f"{recipe.network!r} and starts from a .safetensors file or the OUT of a finished job"
-        )
-    if not path.is_file():
-        raise StationFault(f"no weights at {path}; give the OUT of a finished job, or a .safetensors file")
-    return path
 
 
 def begin(folder: JobFolder, work: Work, *, resume: bool) -> None:

@@ -223,6 +223,7 @@ def test_a_network_on_a_backbone_goes_from_labels_to_a_bundle_and_is_gone_on_wit
     drawn.train(tmp_path, tmp_path / "second", "--start", str(tmp_path / "first"))
     second = json.loads((tmp_path / "second/bundle/card.json").read_text())
     assert second["training"]["start_sha256"] == card["training"]["weights_sha256"]
+    assert second["training"]["backbone"] == card["training"]["backbone"]  # whose licence it is under
     drawn.write_recipe(tmp_path / "recipe.toml", network="defect_sem", task="segment")
     refused = drawn.train(tmp_path, tmp_path / "third", "--start", str(theirs), code=3)
     assert "a backbone is for recipes with network 'backbone_sem'" in refused.stderr
