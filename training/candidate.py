@@ -123,7 +123,7 @@ def card_content(
         "created_utc": created_utc(),
         "licence": about.get(
             "licence",
-            f"Not stated: that of the pictures{_and_of(pedigree)} decides. Network code: ultralytics, AGPL-3.0.",
+            f"Not stated: that of the pictures{_and_of(pedigree)} decides. Code: ultralytics, AGPL-3.0.",
         ),
         "summary": about.get(
             "summary",

@@ -28,7 +28,7 @@ STRIDES = (4, 8, 16, 32)
 STRUCTURE = "structure"
 _TOLERANCE = 1e-3  # of the largest value of a map: rounding of float32 over a few dozen layers
 _PROBE_PX = 64
-_AS_LIVELY = 0.75
+_AS_MUCH = 0.75
 _LEAST_UNIT = 1e-3  # for a bias that is nothing so far
 _TAUGHT = {"Conv": (1, 2), "BatchNormalization": (1, 2)}
 """Inputs that are weights, by operator; all other constants stay as they are."""
@@ -291,28 +291,28 @@ def _prove(trunk: Trunk, backbone: Backbone) -> None:
 
 
 def scale_for(load: Callable[[float], Backbone], pictures: Sequence[np.ndarray]) -> float:
-    """What a pixel of 0..255 is multiplied by: 1/255, unless the fine features then differ less between places.
+    """What a pixel of 0..255 is multiplied by: 1/255, unless the features then show less of what is in a picture.
 
     load: cuts the backbone for a scale; what the file itself says (metadata `gatesight.scale`) decides.
-    pictures: uint8 (h, w[, 3]). A network that expects 0..255 sees next to nothing in 0..1: the finest map of
-    YOLOX-nano then differed 0.12 of its level between places instead of 0.29, and a head on it learnt nothing
-    in 500 steps. The coarsest maps do not tell: they follow the borders of the picture whatever it shows.
+    pictures: uint8 (h, w[, 3]). A network that expects 0..255 sees next to nothing in 0..1: a head on
+    YOLOX-nano in 0..1 learnt nothing in 500 steps.
     """
     stated = load(1.0).stated_scale
     if stated is not None:
         return stated
-    small, large = (_liveliness(Trunk.of(load(scale)), pictures) for scale in (1 / 255, 1.0))
-    return 1 / 255 if small >= _AS_LIVELY * large else 1.0
+    small, large = (_share_of_content(Trunk.of(load(scale)), pictures) for scale in (1 / 255, 1.0))
+    return 1 / 255 if small >= _AS_MUCH * large else 1.0
 
 
-def _liveliness(trunk: Trunk, pictures: Sequence[np.ndarray]) -> float:
-    """Spread over places by level, median over the channels of the finest map."""
-    spreads: list[np.ndarray] = []
-    levels: list[np.ndarray] = []
+def _share_of_content(trunk: Trunk, pictures: Sequence[np.ndarray]) -> float:
+    """How much of the maps is owed to what a picture shows: the mean over maps of |f(picture) - f(its mean
+    grey)| / |f(picture)|. Spread over places would not do: maps follow the borders of an empty picture, too.
+    """
+    shares: list[float] = []
     for picture in pictures:
         planes = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+        shown = torch.from_numpy(planes[None].astype(np.float32) / 255)
         with torch.no_grad():
-            fine = trunk(torch.from_numpy(planes[None].astype(np.float32) / 255))[0][0].numpy()
-        spreads.append(fine.std((1, 2)))
-        levels.append(np.abs(fine).mean((1, 2)))
-    return float(np.median(np.mean(spreads, 0) / (np.mean(levels, 0) + 1e-6)))
+            both = zip(trunk(shown), trunk(torch.full_like(shown, float(shown.mean()))), strict=True)
+            shares.extend(float((seen - empty).norm() / (seen.norm() + 1e-6)) for seen, empty in both)
+    return float(np.mean(shares))

@@ -127,6 +127,11 @@ def test_weights_of_a_network_without_a_backbone_are_refused():
 def test_pixels_are_shown_to_a_backbone_as_it_expects_them(tmp_path: Path):
     pictures = [np.random.default_rng(n).integers(60, 200, (64, 64), np.uint8) for n in range(3)]
     assert scale_for(lambda scale: _cut(OWN_BACKBONE, scale), pictures) == _cut(OWN_BACKBONE).stated_scale
+    silent = onnx.load(OWN_BACKBONE)
+    del silent.metadata_props[:]
+    onnx.save(silent, tmp_path / "silent.onnx")
+    faint = [np.random.default_rng(n).normal(70, 8, (64, 64)).astype(np.uint8) for n in range(3)]
+    assert scale_for(lambda scale: _cut(tmp_path / "silent.onnx", scale), faint) == 1.0
     path = _theirs(tmp_path / "theirs.onnx")
     assert scale_for(lambda scale: _cut(path, scale), pictures) == 1 / 255  # its maps differ there as well
     model = onnx.load(path)
