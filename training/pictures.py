@@ -17,6 +17,8 @@ from inspection.types import StationFault
 
 def read_picture(path: Path, channels: int) -> np.ndarray:
     """Read one picture as uint8 grey (H, W) or RGB (H, W, 3). Raises StationFault when it is not a picture."""
+    if not path.is_file():  # OpenCV would add a warning of its own on standard error
+        raise StationFault(f"{path}: no such picture; put it back or take it out of the set")
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     picture = cv2.imread(str(path), flag)
     if picture is None:

@@ -144,6 +144,7 @@ def test_the_same_pictures_make_the_same_bundle(prints: Path, capsys):
         (["--good", "{}/empty", "--reference", "{}/golden.png"], "no good pictures"),
         (["--good", "{}/mixed", "--reference", "{}/golden.png"], "2 sizes"),
         (["--good", "{}/good", "--reference", "{}/golden.png", "--tolerance", "99"], "--tolerance"),
+        (["--good", "{}/good", "--reference", "{}/none.png"], "no such picture"),
         (["--good", "{}/good", "--reference", "{}/golden.png"], "reference|differ|px"),
     ],
 )
