@@ -2,8 +2,9 @@
 """Teach: features of good parts to bank, pose and limit, every score by a model that never saw its part.
 
 Which distance is used is settled on planted defects: the bank alone, unless the parts lie in a fixed pose and
-adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. Where pictures of many
-shapes were stretched to one, it is the Gaussian alone or nothing (`teaching` tries it against the bank).
+adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more; the Gaussian alone
+where that is better again by as much (a bank of weak features only blunts it). Where pictures of many shapes
+were stretched to one, it is the Gaussian alone or nothing (`teaching` tries it against the bank).
 `TEACHABLE` is the least AUROC of planted defects against held-out good parts: below it the backbone does not
 see, and nothing is taught.
 """
@@ -20,6 +21,7 @@ from inspection.types import StationFault
 from training.anomaly.bank import BANK, coreset
 from training.anomaly.features import Looking, Shown
 from training.anomaly.gaussian import ALONE, COMPONENTS, PoseSums
+from training.anomaly.modes import Modes, ways_for
 from training.anomaly.planted import plant
 from training.anomaly.taught import Basis, Pose, Taught, bank_map, pose_map
 from training.anomaly.threshold import Limit, choose_limit
@@ -78,13 +80,14 @@ class Teaching:
         rng = np.random.default_rng([self._seed, len(indices), *indices[:1]])
         return coreset(np.concatenate([self.patches(i) for i in indices]), self._bank, rng)
 
-    def sums_of(self, indices: Sequence[int], components: int) -> PoseSums:
-        """The pose sums of these parts."""
+    def pose_of(self, indices: Sequence[int], components: int) -> Pose:
+        """Modes of these parts, as many as all parts together carry, and the Gaussians of what those leave."""
         kept = min(components, self.turned[0].shape[1])
-        sums = PoseSums.empty(self._size[0] * self._size[1], kept)
-        for index in indices:
-            sums.add(self.turned[index][:, :kept])
-        return sums
+        features = np.stack([self.turned[index][:, :kept] for index in indices])
+        if not (wanted := ways_for(len(self.turned))):
+            return Pose.of(PoseSums.of(features), None)
+        modes = Modes.of(features, wanted)
+        return Pose.of(PoseSums.of(modes.without(features)), modes)
 
     def pose_share(self) -> float:
         """Share of the variance that the position explains: 0 for loose texture, near 1 for a fixed pose."""
@@ -102,15 +105,12 @@ class Teaching:
         share = self.pose_share()
         kinds = self._kinds(method, share)
         everything = range(len(self.turned))
-        components = ALONE if method == "position" else COMPONENTS
-        sums = None if kinds == ("bank",) else self.sums_of(everything, components)
-        held, planted = self._cross_validated(kinds, sums)
+        components = 0 if kinds == ("bank",) else ALONE if method == "position" else COMPONENTS
+        held, planted = self._cross_validated(kinds, components)
         insides = [item.inside for item in self._shown]
         units = _units(held, insides)
         separations = self._separations(kinds, held, planted, units)
-        kind = kinds[-1]
-        if method == "auto" and len(kinds) > 1 and separations["both"] < separations["bank"] + WORTH:
-            kind = "bank"
+        kind = _chosen(separations) if method == "auto" else kinds[-1]
         separation = separations[kind]
         if separation < least:
             raise StationFault(
@@ -123,7 +123,7 @@ class Teaching:
         taught = Taught(
             basis=self.basis,
             bank=self._no_bank() if kind == "position" else self.coreset_of(everything),
-            pose=None if kind == "bank" or sums is None else Pose.of(sums),
+            pose=None if kind == "bank" else self.pose_of(everything, components),
             bank_unit=units[0],
             pose_unit=units[1],
             limit=limit.value,
@@ -143,9 +143,8 @@ class Teaching:
 
     def position_gains(self) -> tuple[float, dict[str, float]]:
         """Share of the variance that the position explains; planted defects by bank and by Gaussian alone."""
-        sums = self.sums_of(range(len(self.turned)), ALONE)
         kinds = ("bank", "position")
-        held, planted = self._cross_validated(kinds, sums)
+        held, planted = self._cross_validated(kinds, ALONE)
         units = _units(held, [item.inside for item in self._shown])
         return self.pose_share(), self._separations(kinds, held, planted, units)
 
@@ -155,10 +154,12 @@ class Teaching:
             return ("position",)
         loose = self._looking.frame.average  # pictures of many shapes: no place means the same in two of them
         fixed = method == "both" or (method == "auto" and not loose and share >= POSE_SHARE)
-        return ("bank", "both") if fixed else ("bank",)
+        if not fixed:
+            return ("bank",)
+        return ("bank", "both") if method == "both" else ("bank", "position", "both")
 
     def _cross_validated(
-        self, kinds: Sequence[str], sums: PoseSums | None
+        self, kinds: Sequence[str], components: int
     ) -> tuple[list[Held], list[tuple[int, Held]]]:
         """Maps of every part, and of some with a planted defect (its number first), by models without it."""
         held: dict[int, Held] = {}
@@ -169,9 +170,7 @@ class Teaching:
             rest = [i for i, f in enumerate(self._folds) if f != fold]
             mine = [i for i, f in enumerate(self._folds) if f == fold]
             bank = self._no_bank() if kinds == ("position",) else self.coreset_of(rest)
-            pose = None
-            if sums is not None:
-                pose = Pose.of(sums.without(self.sums_of(mine, sums.first.shape[1])))
+            pose = self.pose_of(rest, components) if components else None
             for index in mine:
                 held[index] = self._held(self.turned[index], bank, pose)
                 if index in chosen:
@@ -204,6 +203,15 @@ class Teaching:
             bank=bank_map(turned, bank, self._size, self._passes) if len(bank) else None,
             pose=pose_map(turned, pose, self._size, self._passes) if pose is not None else None,
         )
+
+
+def _chosen(separations: dict[str, float]) -> str:
+    """The simpler distance, unless another tells planted defects apart better by `WORTH`."""
+    kind = "bank"
+    for other in ("both", "position"):
+        if other in separations and separations[other] >= separations[kind] + WORTH:
+            kind = other
+    return kind
 
 
 def _units(held: Sequence[Held], insides: Sequence[tuple[slice, slice]]) -> tuple[float, float]:
