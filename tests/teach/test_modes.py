@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.anomaly.fit import Teaching, _chosen
+from training.anomaly.fit import Teaching
 from training.anomaly.gaussian import PoseSums, pose_distances
 from training.anomaly.modes import FROM, MOST, Modes, ways_for
 from training.anomaly.state import ARRAYS, FACTS, State, load_state, save_state
@@ -82,23 +82,6 @@ def test_few_parts_have_no_ways_and_folds_take_as_many_as_all_parts_do():
         assert len(modes.ways) == ways_for(FROM)
     teaching.turned = teaching.turned[: FROM - 1]
     assert teaching.pose_of(range(FROM - 1), AXES).modes is None
-
-
-@pytest.mark.parametrize(
-    ("bank", "both", "position", "chosen"),
-    [
-        (0.80, 0.81, 0.81, "bank"),
-        (0.80, 0.85, 0.86, "both"),
-        (0.60, 0.65, 0.70, "position"),
-        (0.80, 0.81, 0.83, "position"),
-        (0.80, 0.90, 0.83, "both"),
-    ],
-)
-def test_the_simpler_distance_is_taken_unless_another_is_clearly_better(
-    bank: float, both: float, position: float, chosen: str
-):
-    assert _chosen({"bank": bank, "position": position, "both": both}) == chosen
-    assert _chosen({"bank": bank}) == "bank"
 
 
 def test_what_was_written_down_comes_back_and_what_was_taught_before_there_were_ways_is_still_read(

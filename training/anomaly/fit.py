@@ -2,9 +2,8 @@
 """Teach: features of good parts to bank, pose and limit, every score by a model that never saw its part.
 
 Which distance is used is settled on planted defects: the bank alone, unless the parts lie in a fixed pose and
-adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more; the Gaussian alone
-where that is better again by as much (a bank of weak features only blunts it). Where pictures of many shapes
-were stretched to one, it is the Gaussian alone or nothing (`teaching` tries it against the bank).
+adding the position-wise Gaussian tells planted defects apart better by `WORTH` or more. Where pictures of many
+shapes were stretched to one, it is the Gaussian alone or nothing (`teaching` tries it against the bank).
 `TEACHABLE` is the least AUROC of planted defects against held-out good parts: below it the backbone does not
 see, and nothing is taught.
 """
@@ -110,7 +109,9 @@ class Teaching:
         insides = [item.inside for item in self._shown]
         units = _units(held, insides)
         separations = self._separations(kinds, held, planted, units)
-        kind = _chosen(separations) if method == "auto" else kinds[-1]
+        kind = kinds[-1]
+        if method == "auto" and len(kinds) > 1 and separations["both"] < separations["bank"] + WORTH:
+            kind = "bank"
         separation = separations[kind]
         if separation < least:
             raise StationFault(
@@ -154,9 +155,7 @@ class Teaching:
             return ("position",)
         loose = self._looking.frame.average  # pictures of many shapes: no place means the same in two of them
         fixed = method == "both" or (method == "auto" and not loose and share >= POSE_SHARE)
-        if not fixed:
-            return ("bank",)
-        return ("bank", "both") if method == "both" else ("bank", "position", "both")
+        return ("bank", "both") if fixed else ("bank",)
 
     def _cross_validated(
         self, kinds: Sequence[str], components: int
@@ -203,15 +202,6 @@ class Teaching:
             bank=bank_map(turned, bank, self._size, self._passes) if len(bank) else None,
             pose=pose_map(turned, pose, self._size, self._passes) if pose is not None else None,
         )
-
-
-def _chosen(separations: dict[str, float]) -> str:
-    """The simpler distance, unless another tells planted defects apart better by `WORTH`."""
-    kind = "bank"
-    for other in ("both", "position"):
-        if other in separations and separations[other] >= separations[kind] + WORTH:
-            kind = other
-    return kind
 
 
 def _units(held: Sequence[Held], insides: Sequence[tuple[slice, slice]]) -> tuple[float, float]:
