@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.anomaly.adding import _taken_in
+from training.anomaly.features import Shown
 from training.anomaly.fit import Teaching
 from training.anomaly.gaussian import PoseSums, pose_distances
 from training.anomaly.modes import FROM, MOST, Modes, ways_for
@@ -82,6 +84,31 @@ def test_few_parts_have_no_ways_and_folds_take_as_many_as_all_parts_do():
         assert len(modes.ways) == ways_for(FROM)
     teaching.turned = teaching.turned[: FROM - 1]
     assert teaching.pose_of(range(FROM - 1), AXES).modes is None
+
+
+def test_more_parts_are_taken_in_by_what_the_ways_leave_of_them():
+    rng = np.random.default_rng(6)
+    first, more = _parts(rng, 30), _parts(rng, 5)
+    pose = _pose(first, 2)
+    assert pose.modes is not None
+    taught = Taught(
+        basis=Basis.of(list(first)),
+        bank=np.zeros((0, AXES), np.float32),
+        pose=pose,
+        bank_unit=1.0,
+        pose_unit=1.0,
+        limit=2.0,
+        lines=5,
+        columns=8,
+        smoothings=1,
+    )
+    shown = [Shown(pixels=np.zeros((8, 8, 3), np.uint8), inside=(slice(0, 5), slice(0, 8)))] * len(more)
+    after = _taken_in(taught, list(more), shown, reach=0.0, weight=1.0).pose
+    assert after is not None
+    assert after.modes is pose.modes
+    wanted = PoseSums.of(pose.modes.without(np.concatenate([first, more])))
+    assert after.sums.second == pytest.approx(wanted.second, rel=1e-3, abs=1e-3)
+    assert np.abs(PoseSums.of(np.concatenate([first, more])).second - wanted.second).max() > 1  # the seeded bug
 
 
 def test_what_was_written_down_comes_back_and_what_was_taught_before_there_were_ways_is_still_read(
