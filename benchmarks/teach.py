@@ -133,7 +133,7 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
     train, _ = _sets("screw", "val", 0)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        source = _as_coco(train[:40], folder / "good.json")
+        source = _as_coco(train[:TAUGHT], folder / "good.json")
         wishes = Wishes(good=source, out=folder / "t", backbone=path, key_dir=folder / "k", align=False)
         teach(replace(wishes, threads=given.threads, method=given.method, least_separation=0.0))
         bundle = load_bundle(folder / "t" / "bundle", [folder / "k"])

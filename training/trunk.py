@@ -291,7 +291,7 @@ def _prove(trunk: Trunk, backbone: Backbone) -> None:
 
 
 def scale_for(load: Callable[[float], Backbone], pictures: Sequence[np.ndarray]) -> float:
-    """What a pixel of 0..255 is multiplied by: 1/255, unless the features then show less of what is in a picture.
+    """What a pixel of 0..255 is multiplied by: 1/255, unless the features then show less of a picture.
 
     load: cuts the backbone for a scale; what the file itself says (metadata `gatesight.scale`) decides.
     pictures: uint8 (h, w[, 3]). A network that expects 0..255 sees next to nothing in 0..1: a head on

@@ -18,6 +18,7 @@ from training.anomaly.bundling import Ready, _card
 from training.anomaly.features import Frame, Looking, Shown
 from training.anomaly.gaussian import PoseSums
 from training.anomaly.graph import detector_model
+from training.anomaly.modes import Modes
 from training.anomaly.parity import prove_parity
 from training.anomaly.taught import Basis, Pose, Taught
 from training.anomaly.threshold import Limit
@@ -38,17 +39,21 @@ def pictures() -> list[Shown]:
     return [Shown(pixels=np.kron(p, np.ones((8, 8, 1), np.uint8)), inside=WHOLE) for p in smooth]
 
 
-def _taught(looking: Looking, pictures: list[Shown], *, pose: bool) -> tuple[Taught, list[np.ndarray]]:
+def _taught(
+    looking: Looking, pictures: list[Shown], *, pose: bool, modes: bool
+) -> tuple[Taught, list[np.ndarray]]:
     features = [looking.features(item.pixels) for item in pictures]
     basis = Basis.of(features)
     turned = [basis.turn(f) for f in features]
-    sums = PoseSums.empty(FRAME.lines * FRAME.columns, 32)
-    for t in turned[:6]:
-        sums.add(t[:, :32])
+    leading = np.stack([t[:, :32] for t in turned[:6]])
+    found = Modes.of(leading, 3) if modes else None
+    if found is not None:
+        found = replace(found, reach=found.reach / 4)  # so short that some of these pictures go beyond
+    sums = PoseSums.of(leading if found is None else found.without(leading))
     return Taught(
         basis=basis,
         bank=np.concatenate(turned[:6])[::3].copy(),
-        pose=Pose.of(sums) if pose else None,
+        pose=Pose.of(sums, found) if pose else None,
         bank_unit=3.0,
         pose_unit=1.5,
         limit=0.6,
@@ -72,13 +77,16 @@ def _checked_card(backbone: Backbone, taught: Taught) -> Card:
     return parse_card(json.dumps(_card(ready, parity=None)).encode(), "a test's card")
 
 
-@pytest.mark.parametrize(("pose", "order", "centred"), [(False, "rgb", False), (True, "bgr", True)])
-def test_numpy_onnxruntime_and_the_stations_openvino_agree(
-    backbone: Path, pictures: list[Shown], pose: bool, order: str, centred: bool
+@pytest.mark.parametrize(
+    ("pose", "modes", "order", "centred"),
+    [(False, False, "rgb", False), (True, False, "rgb", False), (True, True, "bgr", True)],
+)
+def test_numpy_onnxruntime_and_the_stations_openvino_agree(  # noqa: PLR0917 - fixtures
+    backbone: Path, pictures: list[Shown], pose: bool, modes: bool, order: str, centred: bool
 ):
     cut = _loaded(backbone, order=order, centred=centred, scale=1 / 255)
     looking = Looking(cut, FRAME, threads=1)
-    taught, turned = _taught(looking, pictures, pose=pose)
+    taught, turned = _taught(looking, pictures, pose=pose, modes=modes)
     distances = [taught.distance_map(t) for t in turned]
     taught = replace(taught, limit=float(np.median([d.max() for d in distances])))
     model = detector_model(cut, taught, FRAME)
@@ -92,6 +100,11 @@ def test_numpy_onnxruntime_and_the_stations_openvino_agree(
     wrong = replace(taught, basis=replace(taught.basis, mean=taught.basis.mean * 0.9))
     with pytest.raises(StationFault, match="does not answer"):
         prove_parity(detector_model(cut, wrong, FRAME), _checked_card(cut, taught), **given)
+    if taught.pose is not None and taught.pose.modes is not None:  # and one that lets a way go on without end
+        endless = replace(taught.pose.modes, reach=taught.pose.modes.reach * 100)
+        wrong = replace(taught, pose=replace(taught.pose, modes=endless))
+        with pytest.raises(StationFault, match="does not answer"):
+            prove_parity(detector_model(cut, wrong, FRAME), _checked_card(cut, taught), **given)
 
 
 def test_a_network_is_cut_before_its_neck_where_stages_end(backbone: Path):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from datasets.labels import Picture
 from datasets.ranks import auroc
+from training.anomaly import gaussian
 from training.anomaly.bank import coreset, distances, extended
 from training.anomaly.folds import folds_of
 from training.anomaly.gaussian import PoseSums, pose_distances
@@ -53,17 +54,17 @@ def test_an_extended_bank_covers_what_is_new_and_keeps_what_it_had():
     assert len(extended(bank, new, 1.0, 3)) == 53
 
 
-def test_running_sums_are_those_of_all_parts_at_once_and_scores_follow():
+def test_running_sums_are_those_of_all_parts_at_once_and_scores_follow(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(4)
     parts = rng.normal(size=(25, 6, 3)) * np.array([1.0, 3.0, 0.2]) + 5
     sums = PoseSums.empty(6, 3)
     for part in parts:
         sums.add(part)
-    first = PoseSums.empty(6, 3)
-    first.add(parts[0])
-    rest = sums.without(first)
-    assert rest.parts == 24
-    assert rest.solved()[0] == pytest.approx(parts[1:].mean(axis=0), abs=1e-5)
+    monkeypatch.setattr(gaussian, "_AT_ONCE", 4)  # 6 positions: a whole round and a rest
+    at_once = PoseSums.of(parts)
+    assert at_once.parts == 25
+    assert at_once.first == pytest.approx(sums.first)
+    assert at_once.second == pytest.approx(sums.second)
     mean, whitening = sums.solved()
     assert mean == pytest.approx(parts.mean(axis=0), abs=1e-5)
     own = np.stack([np.cov(parts[:, p].T, bias=True) for p in range(6)])

@@ -124,8 +124,8 @@ def _taken_in(
     if pose is not None:
         sums = pose.sums.copy()
         for t in turned:
-            sums.add(t[:, : pose.components], weight)
-        pose = Pose.of(sums)
+            sums.add(pose.local(t), weight)
+        pose = Pose.of(sums, pose.modes)
     return replace(taught, bank=bank, pose=pose)
 
 

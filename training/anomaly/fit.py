@@ -20,6 +20,7 @@ from inspection.types import StationFault
 from training.anomaly.bank import BANK, coreset
 from training.anomaly.features import Looking, Shown
 from training.anomaly.gaussian import ALONE, COMPONENTS, PoseSums
+from training.anomaly.modes import Modes, ways_for
 from training.anomaly.planted import plant
 from training.anomaly.taught import Basis, Pose, Taught, bank_map, pose_map
 from training.anomaly.threshold import Limit, choose_limit
@@ -88,13 +89,14 @@ class Teaching:
         rng = np.random.default_rng([self._seed, len(indices), *indices[:1]])
         return coreset(np.concatenate([self.patches(i) for i in indices]), self._bank, rng)
 
-    def sums_of(self, indices: Sequence[int], components: int) -> PoseSums:
-        """The pose sums of these parts."""
+    def pose_of(self, indices: Sequence[int], components: int) -> Pose:
+        """Modes of these parts, as many as all parts together carry, and the Gaussians of what those leave."""
         kept = min(components, self.turned[0].shape[1])
-        sums = PoseSums.empty(self._size[0] * self._size[1], kept)
-        for index in indices:
-            sums.add(self.turned[index][:, :kept])
-        return sums
+        features = np.stack([self.turned[index][:, :kept] for index in indices])
+        if not (wanted := ways_for(len(self.turned))):
+            return Pose.of(PoseSums.of(features), None)
+        modes = Modes.of(features, wanted)
+        return Pose.of(PoseSums.of(modes.without(features)), modes)
 
     def pose_share(self) -> float:
         """Share of the variance that the position explains: 0 for loose texture, near 1 for a fixed pose."""
@@ -112,9 +114,8 @@ class Teaching:
         share = self.pose_share()
         kinds = self._kinds(method, share)
         everything = range(len(self.turned))
-        components = ALONE if method == "position" else COMPONENTS
-        sums = None if kinds == ("bank",) else self.sums_of(everything, components)
-        held, planted = self._cross_validated(kinds, sums)
+        components = 0 if kinds == ("bank",) else ALONE if method == "position" else COMPONENTS
+        held, planted = self._cross_validated(kinds, components)
         insides = [item.inside for item in self._shown]
         units = _units(held, insides)
         separations = self._separations(kinds, held, planted, units)
@@ -133,7 +134,7 @@ class Teaching:
         taught = Taught(
             basis=self.basis,
             bank=self._no_bank() if kind == "position" else self.coreset_of(everything),
-            pose=None if kind == "bank" or sums is None else Pose.of(sums),
+            pose=None if kind == "bank" else self.pose_of(everything, components),
             bank_unit=units[0],
             pose_unit=units[1],
             limit=limit.value,
@@ -153,9 +154,8 @@ class Teaching:
 
     def position_gains(self) -> tuple[float, dict[str, float]]:
         """Share of the variance that the position explains; planted defects by bank and by Gaussian alone."""
-        sums = self.sums_of(range(len(self.turned)), ALONE)
         kinds = ("bank", "position")
-        held, planted = self._cross_validated(kinds, sums)
+        held, planted = self._cross_validated(kinds, ALONE)
         units = _units(held, [item.inside for item in self._shown])
         return self.pose_share(), self._separations(kinds, held, planted, units)
 
@@ -168,7 +168,7 @@ class Teaching:
         return ("bank", "both") if fixed else ("bank",)
 
     def _cross_validated(
-        self, kinds: Sequence[str], sums: PoseSums | None
+        self, kinds: Sequence[str], components: int
     ) -> tuple[list[Held], list[tuple[int, Held]]]:
         """Maps of every part, and of some with a planted defect (its number first), by models without it."""
         held: dict[int, Held] = {}
@@ -179,9 +179,7 @@ class Teaching:
             rest = [i for i, f in enumerate(self._folds) if f != fold]
             mine = [i for i, f in enumerate(self._folds) if f == fold]
             bank = self._no_bank() if kinds == ("position",) else self.coreset_of(rest)
-            pose = None
-            if sums is not None:
-                pose = Pose.of(sums.without(self.sums_of(mine, sums.first.shape[1])))
+            pose = self.pose_of(rest, components) if components else None
             for index in mine:
                 held[index] = self._held(self.turned[index], bank, pose)
                 if index in chosen:

@@ -17,6 +17,7 @@ ALONE = 16
 OWN_WEIGHT_PARTS = 40.0
 """With so many parts, a position's own covariance counts as much as the common one."""
 RIDGE = 0.05
+_AT_ONCE = 256
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,15 +37,22 @@ class PoseSums:
             second=np.zeros((positions, components, components)),
         )
 
+    @classmethod
+    def of(cls, features: np.ndarray) -> PoseSums:
+        """Of the features (n, p, d) of n parts, some positions at a time: float64 of all would be much."""
+        parts, positions, components = features.shape
+        sums = cls.empty(positions, components)
+        sums.parts = float(parts)
+        for start in range(0, positions, _AT_ONCE):
+            here = np.s_[start : start + _AT_ONCE]
+            wide = features[:, here].transpose(1, 0, 2).astype(np.float64)
+            sums.first[here] = wide.sum(axis=1)
+            sums.second[here] = wide.transpose(0, 2, 1) @ wide
+        return sums
+
     def copy(self) -> PoseSums:
         """Sums of their own."""
         return PoseSums(parts=self.parts, first=self.first.copy(), second=self.second.copy())
-
-    def without(self, some: PoseSums) -> PoseSums:
-        """The sums of the parts that are not among `some`."""
-        return PoseSums(
-            parts=self.parts - some.parts, first=self.first - some.first, second=self.second - some.second
-        )
 
     def add(self, features: np.ndarray, weight: float = 1.0) -> None:
         """Take in one part's features (p, d)."""

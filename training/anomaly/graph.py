@@ -7,6 +7,7 @@ import numpy as np
 
 from training.anomaly.backbone import Backbone
 from training.anomaly.features import INPUT_NAME, Frame, averaged, on_grid, start_graph
+from training.anomaly.modes import Modes
 from training.anomaly.taught import SHARPNESS, Pose, Taught
 from training.anomaly.writing import Writing
 
@@ -81,7 +82,7 @@ def _bank(writing: Writing, turned: str, bank: np.ndarray) -> str:
 
 
 def _pose(writing: Writing, turned: str, pose: Pose, frame: Frame) -> str:
-    """Root mean square of the whitened deviation from each position's mean."""
+    """Root mean square of the whitened deviation from each position's mean, once the modes are off."""
     size = pose.components
     leading = writing.node(
         "Slice",
@@ -89,9 +90,23 @@ def _pose(writing: Writing, turned: str, pose: Pose, frame: Frame) -> str:
     )
     rows = writing.node("Reshape", [leading, writing.constant(np.array([1, size, -1], np.int64))])
     rows = writing.node("Transpose", [rows], perm=[2, 0, 1])  # (positions, 1, size)
+    if pose.modes is not None and len(pose.modes.ways):
+        rows = _local(writing, rows, pose.modes)
     away = writing.node("Sub", [rows, writing.constant(pose.mean[:, None, :])])
     white = writing.node("MatMul", [away, writing.constant(pose.whitening)])
     axis = writing.constant(np.array([2], np.int64))
     mean = writing.node("ReduceMean", [writing.node("Mul", [white, white]), axis], keepdims=1)
     shape = writing.constant(np.array([1, 1, frame.lines, frame.columns], np.int64))
     return writing.node("Reshape", [writing.node("Sqrt", [mean]), shape])
+
+
+def _local(writing: Writing, rows: str, modes: Modes) -> str:
+    """`Modes.without`: rows (positions, 1, size) less what the ways explain of them."""
+    flat = writing.node("Reshape", [rows, writing.constant(np.array([1, -1], np.int64))])
+    away = writing.node("Sub", [flat, writing.constant(modes.centre.reshape(1, -1))])
+    ways = writing.constant(modes.ways)  # once in the file, for both ways through it
+    used = writing.node("Gemm", [away, ways], transB=1)
+    used = writing.node("Min", [used, writing.constant(modes.reach[None])])
+    used = writing.node("Max", [used, writing.constant(-modes.reach[None])])
+    left = writing.node("Sub", [flat, writing.node("Gemm", [used, ways])])
+    return writing.node("Reshape", [left, writing.constant(np.array([-1, 1, modes.centre.shape[1]], np.int64))])

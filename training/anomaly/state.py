@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a teaching leaves beside its bundle, so that more good parts can be taken in without fitting again.
 
-DIR/taught.npz: basis, bank, sums of the pose, held-out scores. DIR/teach.json: the facts of the job.
+DIR/taught.npz: basis, bank, modes and sums of the pose, held-out scores. DIR/teach.json: the facts of the job.
 DIR/backbone.onnx: the cut network. Nothing is pickled.
 """
 
@@ -19,10 +19,11 @@ import numpy as np
 from inspection.storage.files import write_durably
 from inspection.types import StationFault
 from training.anomaly.gaussian import PoseSums
+from training.anomaly.modes import Modes
 from training.anomaly.taught import Basis, Pose, Taught
 
 ARRAYS, FACTS, BACKBONE = "taught.npz", "teach.json", "backbone.onnx"
-_FORMAT = 1
+_FORMAT, _READ = 2, (1, 2)  # 1: before there were modes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ def save_state(folder: Path, state: State) -> None:
     if taught.pose is not None:
         sums = taught.pose.sums
         arrays |= {"parts": np.array(sums.parts), "first": sums.first, "second": sums.second.astype(np.float32)}
+        if (modes := taught.pose.modes) is not None:
+            arrays |= {"centre": modes.centre, "ways": modes.ways, "reach": modes.reach}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     write_durably(folder / ARRAYS, buffer.getvalue())
@@ -74,7 +77,7 @@ def load_state(folder: Path) -> State:
 
 
 def _read(facts: dict[str, Any], arrays: Any) -> State:
-    if facts.pop("format") != _FORMAT:
+    if facts.pop("format") not in _READ:
         raise ValueError("written by another version")
     pose = None
     if "first" in arrays:
@@ -83,7 +86,10 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
             first=arrays["first"].astype(np.float64),
             second=arrays["second"].astype(np.float64),
         )
-        pose = Pose.of(sums)
+        modes = None
+        if "ways" in arrays:
+            modes = Modes(centre=arrays["centre"], ways=arrays["ways"], reach=arrays["reach"])
+        pose = Pose.of(sums, modes)
     bank_unit, pose_unit, limit = (float(v) for v in arrays["numbers"])
     lines, columns, smoothings = (int(v) for v in arrays["size"])
     names = [str(name) for name in facts.pop("names")]

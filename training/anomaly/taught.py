@@ -18,6 +18,7 @@ import numpy as np
 from training.anomaly.bank import distances
 from training.anomaly.features import smoothed
 from training.anomaly.gaussian import PoseSums, pose_distances
+from training.anomaly.modes import Modes
 
 AXES = 64
 SHARPNESS = 4
@@ -56,9 +57,13 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """The Gaussian of each position on the grid, and the sums it comes from."""
+    """The Gaussian of each position on the grid, and the sums it comes from.
+
+    modes: how parts vary as a whole, taken off first; None in what was taught before there were any.
+    """
 
     sums: PoseSums
+    modes: Modes | None
     mean: np.ndarray = field(repr=False)
     whitening: np.ndarray = field(repr=False)
 
@@ -68,10 +73,15 @@ class Pose:
         return self.mean.shape[1]
 
     @classmethod
-    def of(cls, sums: PoseSums) -> Pose:
+    def of(cls, sums: PoseSums, modes: Modes | None) -> Pose:
         """Solve the sums."""
         mean, whitening = sums.solved()
-        return cls(sums=sums, mean=mean, whitening=whitening)
+        return cls(sums=sums, modes=modes, mean=mean, whitening=whitening)
+
+    def local(self, turned: np.ndarray) -> np.ndarray:
+        """What the Gaussian looks at, of turned features: its axes, without what varies as a whole."""
+        leading = turned[:, : self.components]
+        return leading if self.modes is None else self.modes.without(leading)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +116,7 @@ def bank_map(turned: np.ndarray, bank: np.ndarray, size: tuple[int, int], passes
 
 def pose_map(turned: np.ndarray, pose: Pose, size: tuple[int, int], passes: int) -> np.ndarray:
     """Smoothed deviations from each position's Gaussian."""
-    away = pose_distances(turned[:, : pose.components], pose.mean, pose.whitening)
+    away = pose_distances(pose.local(turned), pose.mean, pose.whitening)
     return _smooth(away.reshape(size), passes)
 
 

@@ -130,7 +130,9 @@ def parity(network: Backbone, model: Path) -> float:
     return worst
 
 
-def card_of(settings: Settings, facts: dict[str, Any], model: Path, gap: float, figures: Any) -> dict[str, Any]:
+def card_of(
+    settings: Settings, facts: dict[str, Any], model: Path, *, gap: float, figures: Any, machine: str
+) -> dict[str, Any]:
     """What a user must know of the file; `figures` as measured, with sample sizes."""
     return {
         "card_version": 1,
@@ -155,7 +157,7 @@ def card_of(settings: Settings, facts: dict[str, Any], model: Path, gap: float, 
         "planned_steps": facts["plan"][1] or None,
         "scenes_seen": facts["step"] * settings.scenes * settings.ranks,
         "code_commits": facts["history"],
-        "machine": "two shared CPU cores with AMX (bfloat16), no GPU",
+        "machine": machine,
         "hours_of_clock": round(facts["spent_s"] / 3600, 2),
         "parity": {
             "against": "torch, batch norms unfolded",
@@ -166,13 +168,13 @@ def card_of(settings: Settings, facts: dict[str, Any], model: Path, gap: float, 
     }
 
 
-def ship(checkpoint: Path, folder: Path, figures: Any) -> dict[str, Any]:
+def ship(checkpoint: Path, folder: Path, figures: Any, machine: str = "not stated") -> dict[str, Any]:
     """Write model and card into `folder`, each whole; returns the card."""
     settings, network, facts = read_run(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / (MODEL + ".tmp")
     gap = write_onnx(network, fresh)
-    card = card_of(settings, facts, fresh, gap, figures)
+    card = card_of(settings, facts, fresh, gap=gap, figures=figures, machine=machine)
     note = folder / (CARD + ".tmp")
     note.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for path in (fresh, note):
@@ -189,11 +191,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--figures", type=Path, help="JSON of measured figures for the card")
+    parser.add_argument("--machine", default="not stated", help="what it learned on, for the card")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
     try:
         figures = json.loads(given.figures.read_text(encoding="utf-8")) if given.figures else None
-        card = ship(given.checkpoint, given.out, figures)
+        card = ship(given.checkpoint, given.out, figures, given.machine)
     except StationFault as e:
         sys.stderr.write(f"{e}\n")
         return 3
