@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One supervised accuracy run, by the product's own commands: `python -m benchmarks.accuracy NAME --out DIR`.
 
-runs.toml holds recipe, seed and what is wanted of each public set. `gatesight train --resume` trains, where the
-run has two stages the first in DIR/before (call again after an interruption, on this machine or, with DIR
+runs.toml holds recipe, seed and what is wanted of each public set. `gatesight train --resume` trains, earlier
+stages of a run in DIR/before (call again after an interruption, on this machine or, with DIR
 copied, on another), `gatesight evaluate` judges the test part; the figures are printed with the published ones
 and the bars beside them. Needs $GATESIGHT_DATA.
 """
@@ -47,10 +47,12 @@ def train_commands(run: Mapping[str, Any], data: Path, given: argparse.Namespace
 
     if given.gpu:
         return [stage(run["gpu"], given.out, given.start)]
-    if "before" not in run:
-        return [stage(run["recipe"], given.out, given.start)]
-    before = given.out / "before"
-    return [stage(run["before"], before, given.start), stage(run["recipe"], given.out, before)]
+    commands, start = [], given.start
+    for recipe in run.get("before", ()):
+        out = given.out / "before" / recipe
+        commands.append(stage(recipe, out, start))
+        start = out
+    return [*commands, stage(run["recipe"], given.out, start)]
 
 
 def row(name: str, run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:

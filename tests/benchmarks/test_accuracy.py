@@ -21,7 +21,7 @@ def test_a_run_is_one_that_the_product_accepts(name: str, tmp_path: Path):
     assert set(run["wanted"]) <= set(TOLD)
     assert "about" not in run or (ABOUT / run["about"]).is_file()
     for gpu in (False, True):
-        stages = [run["gpu"]] if gpu else [run[key] for key in ("before", "recipe") if key in run]
+        stages = [run["gpu"]] if gpu else [*run.get("before", ()), run["recipe"]]
         given = argparse.Namespace(gpu=gpu, out=tmp_path / "out", start=tmp_path / "w", threads=1, key_dir=None)
         asked = [read(command[3:]) for command in train_commands(run, tmp_path, given)]
         assert [one.recipe for one in asked] == stages
