@@ -159,6 +159,8 @@ def ready_to_trace(
             network.end2end = one2one  # before fuse: it decides which head is kept
         head.max_det, head.xyxy = ROWS, True
     if fused:
+        if recipe.on_backbone:
+            network.model[0].settle()
         network.fuse(verbose=False)
     if recipe.method != "pixels":  # that head would export class numbers instead of scores
         head.export, head.format = True, "onnx"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.labels import LabelledSet
 from inspection.types import StationFault
-from training.anomaly.backbone import OWN_BACKBONE, Backbone, load_backbone
+from training.anomaly.backbone import Backbone, load_backbone, own_backbone
 from training.recipe import ON_BACKBONE, TrainingRecipe
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SCALE_PICTURES = 16
 def start_weights(recipe: TrainingRecipe, start: Path | None) -> Path | None:
     """Weights to go on from, or the backbone. Raises StationFault for what would have to be unpickled."""
     if start is None:
-        return OWN_BACKBONE if recipe.on_backbone else None
+        return own_backbone("--start") if recipe.on_backbone else None
     from training.fit import WEIGHTS_NAME
 
     path = start / "work" / "fit" / WEIGHTS_NAME if start.is_dir() else start
@@ -36,7 +36,10 @@ def start_weights(recipe: TrainingRecipe, start: Path | None) -> Path | None:
             f"{recipe.network!r} and starts from a .safetensors file or the OUT of a finished job"
         )
     if not path.is_file():
-        raise StationFault(f"no weights at {path}; give the OUT of a finished job, or a .safetensors file")
+        other = ", or an ONNX backbone" if recipe.on_backbone else ""
+        raise StationFault(
+            f"no weights at {path}; give the OUT of a finished job, or a .safetensors file{other}"
+        )
     return path
 
 
@@ -61,7 +64,7 @@ def stand_on(
     def cut(scale: float) -> Backbone:
         return load_backbone(start, scale=scale, strides=STRIDES)
 
-    some = train.pictures[:: max(1, len(train.pictures) // SCALE_PICTURES)]
+    some = train.pictures[:: -(-len(train.pictures) // SCALE_PICTURES)]
     pictures = network_pictures(some, recipe.input_px, recipe.channels, recipe.steps)
     trunk = Trunk.of(cut(scale_for(cut, pictures)))
     return trunk, None, trunk.about

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,6 +31,14 @@ _TOLERANCE = 1e-3  # of the largest value of a map: rounding of float32 over a f
 _PROBE_PX = 64
 _AS_MUCH = 0.75
 _LEAST_UNIT = 1e-3  # for a bias that is nothing so far
+_USUAL: dict[str, Any] = {
+    "auto_pad": b"NOTSET",
+    "ceil_mode": 0,
+    "dilations": [1, 1],
+    "storage_order": 0,
+    "training_mode": 0,
+}
+"""Attributes of which only this value is followed; `dilations` of a Conv is followed as it is."""
 _TAUGHT = {"Conv": (1, 2), "BatchNormalization": (1, 2)}
 """Inputs that are weights, by operator; all other constants stay as they are."""
 
@@ -51,7 +60,7 @@ def _conv(
     pads: list[int] = _NONE,
     dilations: list[int] = _ONES,
     group: int = 1,
-    **_: Any,
+    kernel_shape: Sequence[int] = (),
 ) -> Tensor:
     if pads[:2] == pads[2:]:
         return functional.conv2d(x, weight, bias, strides, pads[:2], dilations, group)
@@ -59,8 +68,16 @@ def _conv(
 
 
 def _norm(
-    x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, spread: Tensor, *, epsilon: float = 1e-5, **_: Any
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    mean: Tensor,
+    spread: Tensor,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
 ) -> Tensor:
+    del momentum  # of the running mean: nothing runs here
     return functional.batch_norm(x, mean, spread, scale, shift, eps=epsilon)
 
 
@@ -70,7 +87,6 @@ def _max_pool(
     kernel_shape: list[int],
     strides: list[int] = _ONES,
     pads: list[int] = _NONE,
-    **_: Any,
 ) -> Tensor:
     return functional.max_pool2d(_padded(x, pads, float("-inf")), kernel_shape, strides)
 
@@ -82,15 +98,17 @@ def _mean_pool(
     strides: list[int] = _ONES,
     pads: list[int] = _NONE,
     count_include_pad: int = 0,
-    **_: Any,
 ) -> Tensor:
     return functional.avg_pool2d(x, kernel_shape, strides, pads[:2], count_include_pad=bool(count_include_pad))
 
 
-def _slice(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, steps: Tensor | None = None) -> Tensor:
-    along = [1] * len(axes) if steps is None else steps.tolist()
+def _slice(
+    x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None
+) -> Tensor:
+    over = list(range(len(starts))) if axes is None else axes.tolist()
+    along = [1] * len(over) if steps is None else steps.tolist()
     cuts = [slice(None)] * x.ndim
-    for axis, start, end, step in zip(axes.tolist(), starts.tolist(), ends.tolist(), along, strict=True):
+    for axis, start, end, step in zip(over, starts.tolist(), ends.tolist(), along, strict=True):
         cuts[axis] = slice(start, min(end, 2**31 - 1), step)
     return x[tuple(cuts)]
 
@@ -175,10 +193,21 @@ class Trunk(nn.Module):
         if name in values:
             return values[name]
         kind, key = self._held[name]
-        if kind == "constant":
-            return getattr(self, key)
+        return getattr(self, key) if kind == "constant" else self._weight(key)
+
+    def _weight(self, key: str) -> Tensor:
         was: Tensor = getattr(self, f"was_{key}")
+        if key not in self.taught:  # settled
+            return was
         return was + self.taught[key] * was.square().mean().sqrt().clamp_min(_LEAST_UNIT)
+
+    def settle(self) -> None:
+        """Make what was and what was learnt one, for an export: nothing can be taught after that."""
+        with torch.no_grad():
+            settled = {key: self._weight(key).clone() for key in self.taught}
+        for key, weight in settled.items():
+            setattr(self, f"was_{key}", weight)
+            del self.taught[key]
 
     @classmethod
     def of(cls, backbone: Backbone) -> Trunk:
@@ -201,11 +230,18 @@ class Trunk(nn.Module):
         held = tensors.get(f"{prefix}{STRUCTURE}")
         if held is None:
             raise StationFault("these weights belong to a network without a backbone: choose its own recipe")
-        return cls(onnx.GraphProto.FromString(held.cpu().numpy().tobytes()))
+        try:
+            return cls(onnx.GraphProto.FromString(held.cpu().numpy().tobytes()))
+        except (DecodeError, KeyError, IndexError, ValueError) as error:
+            raise StationFault(f"the backbone in these weights cannot be read ({error}): train again") from None
 
 
 def _step(node: onnx.NodeProto) -> tuple[Callable[..., Tensor], tuple[str, ...], str]:
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = {
+        a.name: helper.get_attribute_value(a)
+        for a in node.attribute
+        if a.name not in _USUAL or (node.op_type, a.name) == ("Conv", "dilations")
+    }
     return functools.partial(_OPERATORS[node.op_type], **attributes), tuple(node.input), node.output[0]
 
 
@@ -225,11 +261,24 @@ def _constants(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
     found = []
     for node in graph.node:
         if node.op_type == "Constant":
-            tensor = onnx.TensorProto()
-            tensor.CopyFrom(node.attribute[0].t)
-            tensor.name = node.output[0]
-            found.append(tensor)
+            given = helper.get_attribute_value(node.attribute[0])
+            value = numpy_helper.to_array(given) if isinstance(given, onnx.TensorProto) else np.asarray(given)
+            if value.dtype == np.float64 and not isinstance(given, onnx.TensorProto):
+                value = value.astype(np.float32)  # `value_float` is one
+            found.append(numpy_helper.from_array(value, node.output[0]))
     return found
+
+
+def _followed(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> bool:
+    """Whether this attribute means what the functions above make of it."""
+    if node.op_type == "Conv" and attribute.name == "dilations":
+        return True
+    value = helper.get_attribute_value(attribute)
+    if attribute.name in _USUAL:
+        return value == _USUAL[attribute.name]
+    if node.op_type == "AveragePool" and attribute.name == "pads":
+        return value[:2] == value[2:]
+    return True
 
 
 def _plain(backbone: Backbone) -> onnx.GraphProto:
@@ -242,6 +291,12 @@ def _plain(backbone: Backbone) -> onnx.GraphProto:
             raise StationFault(
                 f"the backbone {backbone.name} uses the operator {node.op_type}, which cannot be taught on: "
                 f"choose another backbone; known are {', '.join(sorted(_OPERATORS))}"
+            )
+        other = next((a.name for a in node.attribute if not _followed(node, a)), None)
+        if other is not None:
+            raise StationFault(
+                f"the backbone {backbone.name} uses {node.op_type} with {other}, which cannot be taught on: export "
+                "it with padding spelt out, or choose another backbone"
             )
         fresh = graph.node.add()
         fresh.CopyFrom(node)
@@ -276,10 +331,18 @@ def _prove(trunk: Trunk, backbone: Backbone) -> None:
             )
         ],
     )
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # the machine may be inspecting
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     theirs = session.run(None, {backbone.input_name: images * np.float32(trunk.factor)})
-    with torch.no_grad():
-        ours = trunk(torch.from_numpy(images))
+    try:
+        with torch.no_grad():
+            ours = trunk(torch.from_numpy(images))
+    except (TypeError, RuntimeError, ValueError, IndexError) as error:
+        line = str(error).splitlines()[0]
+        raise StationFault(
+            f"the backbone {backbone.name} cannot be followed in torch ({line}): choose another backbone"
+        ) from None
     for mine, one in zip(ours, theirs, strict=True):
         expected = np.asarray(one)
         gap = float(np.abs(mine.numpy() - expected).max()) if mine.shape == expected.shape else np.inf

@@ -119,6 +119,59 @@ def test_an_operator_that_is_not_known_is_named(tmp_path: Path):
         Trunk.of(_cut(_theirs(tmp_path / "theirs.onnx", foreign="Mish")))
 
 
+@pytest.mark.parametrize(
+    ("operator", "attribute", "value"),
+    [
+        ("Conv", "auto_pad", "SAME_UPPER"),
+        ("AveragePool", "ceil_mode", 1),
+        ("AveragePool", "pads", [0, 0, 1, 1]),
+    ],
+)
+def test_what_an_attribute_means_is_followed_or_refused(
+    operator: str, attribute: str, value: object, tmp_path: Path
+):
+    usual = {"strides": [2, 2], "kernel_shape": [3, 3]} | ({"group": 2} if operator == "Conv" else {})
+    inputs = ["p4", "w2"] if operator == "Conv" else ["p4"]
+    node = helper.make_node(operator, inputs, ["c8"], **usual, **{attribute: value})
+    path = _theirs(tmp_path / "theirs.onnx")
+    model = onnx.load(path)
+    place = next(n for n, one in enumerate(model.graph.node) if one.output[0] == "c8")
+    model.graph.node[place].CopyFrom(node)
+    if node.op_type == "AveragePool":
+        pooled = next(tensor for tensor in model.graph.initializer if tensor.name == "w3")
+        pooled.CopyFrom(_weights("w3", 16, 8, 3, 3))
+    onnx.save(model, path)
+    with pytest.raises(StationFault, match=f"{operator} with {attribute}"):
+        Trunk.of(_cut(path))
+
+
+def test_constants_and_slices_are_read_as_onnx_writes_them(tmp_path: Path):
+    path = _theirs(tmp_path / "theirs.onnx")
+    model = onnx.load(path)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    nodes[0].input[:] = ["images", "from4", "to4", "", "steps4"]  # no axes: all of them
+    nodes[-1].input[:] = ["c16", "zero", "high"]
+    zero = helper.make_node("Constant", [], ["zero"], value_float=0.0)
+    model.graph.node.extend([zero, *nodes])
+    for name, value in (("from4", [0, 0, 0, 0]), ("to4", [9999] * 4), ("steps4", [1, 1, 2, 2])):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
+    onnx.save(model, path)
+    assert len(Trunk.of(_cut(path))(torch.rand(1, 1, 64, 64))) == 3  # held against ONNX Runtime
+
+
+def test_an_exported_network_has_its_weights_settled(tmp_path: Path):
+    trunk = Trunk.of(_cut(_theirs(tmp_path / "theirs.onnx")))
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            parameter.add_(0.05)
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    before = [one.detach() for one in trunk(images)]
+    trunk.settle()
+    assert not list(trunk.parameters())
+    assert all(torch.equal(one, other) for one, other in zip(before, trunk(images), strict=True))
+
+
 def test_weights_of_a_network_without_a_backbone_are_refused():
     with pytest.raises(StationFault, match="without a backbone"):
         Trunk.again({"model.0.conv.weight": torch.zeros(1)}, "model.0.")
@@ -223,6 +276,8 @@ def test_a_network_on_a_backbone_goes_from_labels_to_a_bundle_and_is_gone_on_wit
     card = json.loads((tmp_path / "first/bundle/card.json").read_text())
     assert card["training"]["backbone"]["name"] == "theirs.onnx"
     assert card["training"]["parity"]["verdicts"]["verdict_flips"] == 0
+    exported = onnx.load(tmp_path / "first/bundle/model.onnx").graph
+    assert not {"ReduceMean", "Sqrt"} & {node.op_type for node in exported.node}  # no weights computed there
     # the same command with other weights under it is another job
     drawn.train(tmp_path, tmp_path / "first", "--resume", code=3)
     drawn.train(tmp_path, tmp_path / "second", "--start", str(tmp_path / "first"))

@@ -64,6 +64,15 @@ class Backbone:
         }
 
 
+def own_backbone(option: str) -> Path:
+    """The backbone that ships. StationFault where an installation has none; `option` brings another."""
+    if not OWN_BACKBONE.is_file():
+        raise StationFault(
+            f"this installation carries no backbone ({OWN_BACKBONE.name}): bring one with {option} ONNX."
+        )
+    return OWN_BACKBONE
+
+
 def load_backbone(
     path: Path,
     *,

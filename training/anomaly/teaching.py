@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.labels import Picture
 from inspection.types import StationFault
-from training.anomaly.backbone import OWN_BACKBONE, Backbone, load_backbone, save_backbone
+from training.anomaly.backbone import Backbone, load_backbone, save_backbone, own_backbone
 from training.anomaly.bank import BANK
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import alone_in, changed_whole, settle
@@ -226,11 +226,7 @@ def _backbone(
     """The cut backbone; where nobody says how its pixels are scaled, as tells planted defects best."""
     if wishes.network is not None:
         return _torchvision(wishes, wishes.network), {}
-    path = wishes.backbone or OWN_BACKBONE
-    if wishes.backbone is None and not path.is_file():
-        raise StationFault(
-            f"this installation carries no backbone ({path.name}): bring one with --backbone ONNX."
-        )
+    path = wishes.backbone or own_backbone("--backbone")
 
     def loaded(scale: float) -> Backbone:
         return load_backbone(
