@@ -60,7 +60,6 @@ def _conv(
     pads: list[int] = _NONE,
     dilations: list[int] = _ONES,
     group: int = 1,
-    kernel_shape: Sequence[int] = (),
 ) -> Tensor:
     if pads[:2] == pads[2:]:
         return functional.conv2d(x, weight, bias, strides, pads[:2], dilations, group)
@@ -237,11 +236,9 @@ class Trunk(nn.Module):
 
 
 def _step(node: onnx.NodeProto) -> tuple[Callable[..., Tensor], tuple[str, ...], str]:
-    attributes = {
-        a.name: helper.get_attribute_value(a)
-        for a in node.attribute
-        if a.name not in _USUAL or (node.op_type, a.name) == ("Conv", "dilations")
-    }
+    # the weight of a Conv says its kernel
+    left_out = {*_USUAL, "kernel_shape"} - {"dilations"} if node.op_type == "Conv" else set(_USUAL)
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name not in left_out}
     return functools.partial(_OPERATORS[node.op_type], **attributes), tuple(node.input), node.output[0]
 
 
@@ -295,8 +292,8 @@ def _plain(backbone: Backbone) -> onnx.GraphProto:
         other = next((a.name for a in node.attribute if not _followed(node, a)), None)
         if other is not None:
             raise StationFault(
-                f"the backbone {backbone.name} uses {node.op_type} with {other}, which cannot be taught on: export "
-                "it with padding spelt out, or choose another backbone"
+                f"the backbone {backbone.name} uses {node.op_type} with {other}, which cannot be taught on: "
+                "export it with padding spelt out, or choose another backbone"
             )
         fresh = graph.node.add()
         fresh.CopyFrom(node)

@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.labels import Picture
 from inspection.types import StationFault
-from training.anomaly.backbone import Backbone, load_backbone, save_backbone, own_backbone
+from training.anomaly.backbone import Backbone, load_backbone, own_backbone, save_backbone
 from training.anomaly.bank import BANK
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import alone_in, changed_whole, settle
