@@ -85,9 +85,9 @@ def write_folder(recipe: TrainingRecipe, train: LabelledSet, val: LabelledSet, f
     for split, pictures in (("train", (*train.pictures, *good)), ("val", val.pictures)):
         left_out = {picture.name for picture in unmarked(recipe, pictures)}
         taught = [picture for picture in pictures if picture.name not in left_out]
-        _write_split(recipe, taught, classes, partial / split)
+        marked = _write_split(recipe, taught, classes, partial / split)
         if split == "train" and recipe.defective_share:
-            shown = _shown_again(taught, recipe.defective_share)
+            shown = _shown_again(len(taught), marked, recipe.defective_share)
             lines = [f"./train/images/{number:06d}.png" for number in shown]
             (partial / SHOWN_NAME).write_text("\n".join(lines))
     (partial / "data.yaml").write_text(json.dumps(_described(recipe, classes, folder)))
@@ -97,14 +97,13 @@ def write_folder(recipe: TrainingRecipe, train: LabelledSet, val: LabelledSet, f
     return data
 
 
-def _shown_again(pictures: Sequence[Picture], share: float) -> list[int]:
-    """Numbers of the pictures of an epoch: defective ones so often that they are at least `share` of it."""
-    defective = [number for number, picture in enumerate(pictures) if picture.labels]
-    good = len(pictures) - len(defective)
-    if not defective or not good:
-        return list(range(len(pictures)))
-    times = max(1, math.ceil(share * good / ((1 - share) * len(defective)) - 1e-9))
-    return sorted([*range(len(pictures)), *defective * (times - 1)])
+def _shown_again(pictures: int, marked: Sequence[int], share: float) -> list[int]:
+    """Numbers of the pictures of an epoch: marked ones so often that they are at least `share` of it."""
+    good = pictures - len(marked)
+    if not marked or not good:
+        return list(range(pictures))
+    times = max(1, math.ceil(share * good / ((1 - share) * len(marked)) - 1e-9))
+    return sorted([*range(pictures), *list(marked) * (times - 1)])
 
 
 def _described(recipe: TrainingRecipe, classes: tuple[str, ...], folder: Path) -> dict[str, object]:
@@ -124,7 +123,12 @@ def _described(recipe: TrainingRecipe, classes: tuple[str, ...], folder: Path) -
 
 def _write_split(
     recipe: TrainingRecipe, pictures: Sequence[Picture], classes: tuple[str, ...], folder: Path
-) -> None:
+) -> list[int]:
+    """Write the pictures; returns the numbers of those on which something is left to learn of a defect.
+
+    Not of all that have a label: a box may become too thin to be written, and its picture is background then.
+    """
+    marked: list[int] = []
     numbers = {name: number for number, name in enumerate(classes)}
     kinds: dict[str, int] = {}
     for part in ("images", "labels" if recipe.method in ("boxes", "instances") else "masks"):
@@ -148,16 +152,24 @@ def _write_split(
             shown = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
         _write_png(folder / "images" / f"{name}.png", shown)
         if recipe.method == "whole":
-            kinds[name] = {**numbers, GOOD: len(classes)}[defect_class(picture)]
+            kind = defect_class(picture)
+            kinds[name] = {**numbers, GOOD: len(classes)}[kind]
+            shows = kind != GOOD
         elif recipe.method == "pixels":
             size = pixels.shape[0], pixels.shape[1]
-            _write_png(folder / "masks" / f"{name}.png", _class_map(picture.labels, numbers, frame, size))
+            classes_shown = _class_map(picture.labels, numbers, frame, size)
+            _write_png(folder / "masks" / f"{name}.png", classes_shown)
+            shows = bool(classes_shown.any())
         else:
             of = _box_line if recipe.method == "boxes" else _outline_lines
             lines = [line for label in picture.labels for line in of(label, numbers[label.class_name], frame)]
             (folder / "labels" / f"{name}.txt").write_text("\n".join(lines))
+            shows = bool(lines)
+        if shows:
+            marked.append(number)
     if recipe.method == "whole":
         (folder / "classes.json").write_text(json.dumps(kinds))
+    return marked
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

@@ -9,7 +9,7 @@ look perfect. What counts is that defective parts are rejected more often than g
 
 from __future__ import annotations
 
-from math import exp, lgamma
+from math import comb, exp, lgamma
 
 LEAST_CAUGHT = 0.1
 """A bundle that catches a smaller share of the defective parts finds next to nothing, chance or not."""
@@ -18,8 +18,10 @@ LEAST_CAUGHT = 0.1
 def finds_nothing(*, defective: int, escapes: int, good: int, overkill: int, level: float = 0.05) -> str:
     """`finds nothing: ...` or `finds next to nothing: ...` with the reason; empty where it finds something.
 
-    Empty too where nothing can be said: no defective part was shown, or so few parts that even the best bundle
-    would not be told from chance.
+    Said of any set, however small: it passes every defective part, catches less than LEAST_CAUGHT of them, or
+    rejects every good one. That defective parts are rejected no more often than good ones, or than chance
+    explains, is said only of a set that could have shown more: one on which a bundle without a mistake is told
+    from chance at this level. Empty too where no defective part was shown.
     """
     caught = defective - escapes
     if not defective:
@@ -29,10 +31,14 @@ def finds_nothing(*, defective: int, escapes: int, good: int, overkill: int, lev
     if caught < LEAST_CAUGHT * defective:
         return f"finds next to nothing: it catches {caught} of {defective} defective parts"
     both = f"it rejects {caught} of {defective} defective parts and {overkill} of {good} good ones"
-    if good and caught * good <= overkill * defective:
+    if good and overkill == good:
+        return f"finds nothing: {both}, defective ones no more often"
+    if 1 / comb(defective + good, defective) > level:  # `by_chance` of the best, without its rounding: 1 in 20
+        return ""
+    if caught * good <= overkill * defective:
         return f"finds nothing: {both}, defective ones no more often"
     p = by_chance(defective=defective, caught=caught, good=good, overkill=overkill)
-    if p > level >= by_chance(defective=defective, caught=defective, good=good, overkill=0):
+    if p > level:
         return f"finds next to nothing: {both}, which chance explains (exact Fisher p = {p:.2g})"
     return ""
 

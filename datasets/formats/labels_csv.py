@@ -49,6 +49,14 @@ SYNONYMS = {
 _FROM_ONE = {"x1": "x0", "y1": "y0", "x2": "x1", "y2": "y1"}  # where the corners are numbered from 1
 _BOX = ("x0", "y0", "x1", "y1")
 _SIZE = ("width", "height")  # of the picture that the labels were drawn on: read and compared, not written
+_BOXED = r"(?:(?:bounding|bound|bnd|b)?box|roi|rect(?:angle)?)"
+_SIDE = r"(?:c|min|max|cent(?:er|re)|mid(?:dle)?|tl|br|tr|bl|left|right|top|bottom|start|end)"
+_NOT_READ = re.compile(
+    rf"{_BOXED}?(?:[xy](?:{_SIDE}|\d)?|{_SIDE}[xy]|[wh])(?:px|pixels?)?|{_BOXED}(?:es)?(?:coord(?:inate)?s|xyxy|xywh)?"
+    rf"|{_BOXED}(?:left|top|right|bottom|width|height|\d)|polygons?|segmentation|rle|encodedpixels|mask"
+)
+"""Columns of other tools that say where a mark is, letters and digits only. To pass one over would make a whole
+picture of a marked spot."""
 _ONCE = ("image_class", "part", "lot", "sequence", *_SIZE)
 _DANGEROUS = "=+-@\t\r\n"
 
@@ -134,7 +142,19 @@ def _header(place: Place, names: list[str]) -> list[str]:
     if "file" not in named or len(set(named)) != len(named):
         shown = ", ".join(names)[:200] or "none"
         raise place.fault(f"columns {shown}; it needs `file` and each of {', '.join(COLUMNS)} at most once")
+    lost = [
+        name for name, key in zip(names, header, strict=True) if not key and _NOT_READ.fullmatch(_bare(name))
+    ]
+    if lost and not {*_BOX} <= set(named):
+        raise place.fault(
+            f"columns {', '.join(lost)[:200]} say where a mark is, in a way that is not read; give the corners"
+            " of its box in pixels as x0, y0, x1, y1, or leave these columns out"
+        )
     return header
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
 def _with_point(number: str) -> str:

@@ -310,3 +310,15 @@ def test_deep_pictures_that_are_nearly_black_to_the_station_are_told_of(
     (tmp_path / "labels.csv").write_text("file,class\ntwelve.png,good\nsixteen.png,good\n")
     assert main(["import", str(tmp_path), "--into", str(tmp_path.parent / "home")]) == 0
     assert "1 pictures of 16 bits use at most 12 of them (twelve.png)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tiff_of_16_bits_is_taken_in_either_order_of_bytes(tmp_path: Path, order: str) -> None:
+    ramp = (np.arange(63, dtype=np.uint16).reshape(7, 9) * 66).astype(f"{order}u2")
+    mode = {"<": "I;16", ">": "I;16B"}[order]
+    Image.frombytes(mode, (9, 7), ramp.tobytes()).save(tmp_path / "p.tif")
+    with Image.open(tmp_path / "p.tif") as saved:
+        assert saved.mode == mode
+    with PictureCheck() as pictures:
+        facts = pictures.examine(tmp_path / "p.tif")
+    assert (facts.width_px, facts.height_px, facts.peak_16_bit) == (9, 7, 62 * 66)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from datasets.formats import labels_csv
+from datasets.hostile import PictureCheck
 from tests.datasets.labelled_sets import draw_picture
 from tests.datasets.one_mark import HEIGHT_PX, WIDTH_PX, coco
 
@@ -281,6 +283,47 @@ def test_rows_of_a_table_are_named_by_line(
 ) -> None:
     (source / "labels.csv").write_text(text)
     assert says in refused(source)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *(
+            "cx,cy,w,h",
+            "xc,yc",
+            "x_center,y_center,w,h",
+            "X Center,Y Center",
+            "w,h",
+            "bbox",
+            "Box",
+            "bounding box",
+        ),
+        *("bbox_x,bbox_y,bbox_width,bbox_height", "x_1,y_1,x_2,y_2", "x (px)", "bbox[0]", "xtl,ytl,xbr,ybr"),
+        *("roi", "polygon", "EncodedPixels"),
+    ],
+)
+def test_a_box_that_is_not_read_makes_no_whole_picture_of_a_mark(
+    source: Path, refused: Callable[..., str], columns: str
+) -> None:
+    cells = ",".join(['"[1,2,3,4]"'] * len(columns.split(",")))
+    (source / "labels.csv").write_text(f"file,class,{columns}\np.png,a,{cells}\n")
+    said = refused(source)
+    assert f"labels.csv, line 1: columns {columns.replace(',', ', ')} say where a mark is" in said
+    assert "as x0, y0, x1, y1" in said
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "boxes"),
+    [
+        ("file,class,xmin,ymin,xmax,ymax,w,h,bbox", "p.png,a,1,2,4,6,3,4,whatever", 1),  # the box is read
+        ("file,class,width,height,camera,box_id,station,checked_by", "p.png,a,40,30,north,7,3,Ann", 0),
+    ],
+)
+def test_columns_that_take_no_box_away_are_passed_over(source: Path, head: str, row: str, boxes: int) -> None:
+    (source / "labels.csv").write_text(f"{head}\n{row}\n")
+    with PictureCheck() as pictures:
+        (picture,) = labels_csv.read(source / "labels.csv", pictures).pictures
+    assert len(picture.labels) == boxes
 
 
 @pytest.mark.parametrize(("name", "text"), [("set.json", "[]"), ("set.json", "{}"), ("set.xml", "<nothing/>")])

@@ -15,7 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from datasets.coco import read_coco
-from inspection.types import StationFault
+from datasets.labels import Label
+from inspection.types import Box, StationFault
 from tests.training import drawn
 from training.recipe import TrainingRecipe, load_training_recipe
 
@@ -25,6 +26,7 @@ pytest.importorskip("ultralytics", reason="training extras are not installed")
 from training.anomaly.backbone import OWN_BACKBONE, load_backbone  # noqa: E402
 from training.pixel_networks import OnBackbone, PixelLoss  # noqa: E402
 from training.trunk import STRIDES, Trunk, scale_for  # noqa: E402
+from training.yolo_folder import SHOWN_NAME, write_folder  # noqa: E402
 
 
 def _weights(name: str, *shape: int) -> onnx.TensorProto:
@@ -231,8 +233,6 @@ def test_a_line_thinner_than_a_cell_of_the_map_counts_and_unknown_pixels_do_not(
 
 
 def test_an_epoch_shows_defects_as_often_as_the_recipe_wants(tmp_path: Path):
-    from training.yolo_folder import SHOWN_NAME, write_folder
-
     taught = read_coco(drawn.draw(tmp_path / "set", 12, 4))  # eight defective, four good
     few = replace(taught, pictures=tuple(p for p in taught.pictures if p.good) + taught.pictures[1:2])
     recipe = TrainingRecipe(
@@ -251,6 +251,34 @@ def test_an_epoch_shows_defects_as_often_as_the_recipe_wants(tmp_path: Path):
     assert len(shown) == len(few.pictures)
     assert 0.6 <= often / shown.total() < 0.7
     assert json.loads(data.read_text())["train"] == SHOWN_NAME
+
+
+@pytest.mark.parametrize(("task", "network"), [("detect", "defect_p2"), ("segment", "defect_sem")])
+def test_a_picture_whose_only_mark_is_too_thin_to_be_taught_is_not_shown_more_often(
+    tmp_path: Path, task: str, network: str
+):
+    taught = read_coco(drawn.draw(tmp_path / "set", 12, 4))
+    # 0.9 px of the input: no box is written of it, and a map of pixels keeps it
+    thin = Label(class_name="bar", box=Box(x0_px=20, y0_px=20, x1_px=40, y1_px=21))
+    pictures = list(taught.pictures)
+    pictures[1] = replace(pictures[1], labels=(thin,))
+    kept = tuple(p for p in pictures if p.good) + tuple(pictures[1:3])  # four good, one thin, one thick
+    recipe = TrainingRecipe(
+        name="t",
+        network=network,
+        task=task,
+        input_px=64,
+        channels=1,
+        policy="none@1",
+        defective_share=0.75,
+    )
+    write_folder(recipe, replace(taught, pictures=kept), taught, tmp_path / "data")
+    shown = Counter(int(Path(line).stem) for line in (tmp_path / "data" / SHOWN_NAME).read_text().splitlines())
+    if task == "detect":
+        assert not (tmp_path / "data/train/labels/000004.txt").read_text()
+    marked = {5} if task == "detect" else {4, 5}
+    assert {number for number, times in shown.items() if times > 1} == marked
+    assert sum(shown[number] for number in marked) >= 0.75 * shown.total()
 
 
 def test_a_share_that_is_none_is_refused(tmp_path: Path):

@@ -19,8 +19,19 @@ from weights.telling import by_chance, finds_nothing
         ((68, 0, 168, 168), "68 of 68 defective parts and 168 of 168 good ones, defective ones no more often"),
         ((40, 30, 60, 15), "10 of 40 defective parts and 15 of 60 good ones, defective ones no more often"),
         ((40, 32, 60, 9), "which chance explains (exact Fisher p ="),
+        ((2, 0, 3, 3), "2 of 2 defective parts and 3 of 3 good ones, defective ones no more often"),
+        ((1, 0, 1, 1), "1 of 1 defective parts and 1 of 1 good ones, defective ones no more often"),
+        ((2, 1, 3, 3), "1 of 2 defective parts and 3 of 3 good ones, defective ones no more often"),
+        ((3, 2, 20, 7), "1 of 3 defective parts and 7 of 20 good ones, defective ones no more often"),
+        ((2, 1, 5, 4), "1 of 2 defective parts and 4 of 5 good ones, defective ones no more often"),
+        ((1, 0, 19, 9), "which chance explains (exact Fisher p = 0.5)"),
+        ((11, 10, 0, 0), "finds next to nothing: it catches 1 of 11"),
     ],
-    ids=["passes all", "passes the only one", "one in thirteen", "rejects all", "a coin", "hardly better"],
+    ids=[
+        *("passes all", "passes the only one", "one in thirteen", "rejects all", "a coin", "hardly better"),
+        *("rejects all of five", "rejects both of two", "rejects all good of five"),
+        *("a coin on enough", "just enough", "one defect and just enough", "one in eleven"),
+    ],
 )
 def test_counts_of_a_bundle_that_finds_nothing_say_so(counts: tuple[int, int, int, int], why: str) -> None:
     defective, escapes, good, overkill = counts
@@ -29,8 +40,29 @@ def test_counts_of_a_bundle_that_finds_nothing_say_so(counts: tuple[int, int, in
 
 @pytest.mark.parametrize(
     "counts",
-    [(40, 2, 60, 1), (40, 20, 60, 5), (216, 0, 0, 0), (1, 0, 1, 0), (2, 0, 3, 1), (0, 0, 60, 3), (0, 0, 0, 0)],
-    ids=["good", "half", "no good part", "one each", "too few to say", "no defect", "nothing shown"],
+    [
+        *(
+            (40, 2, 60, 1),
+            (40, 20, 60, 5),
+            (216, 0, 0, 0),
+            (1, 0, 1, 0),
+            (2, 0, 3, 1),
+            (0, 0, 60, 3),
+            (0, 0, 0, 0),
+        ),
+        *((2, 1, 3, 2), (2, 1, 4, 3), (1, 0, 18, 9), (1, 0, 18, 17), (10, 9, 0, 0), (3, 0, 20, 1)),
+    ],
+    ids=[
+        *("good", "half", "no good part", "one each", "too few to say", "no defect", "nothing shown"),
+        *(
+            "a coin on five",
+            "just too few",
+            "one defect and too few",
+            "nearly all of too few",
+            "one in ten",
+            "few",
+        ),
+    ],
 )
 def test_counts_that_show_something_or_cannot_say_are_not_held_against_it(
     counts: tuple[int, int, int, int],
