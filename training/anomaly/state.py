@@ -94,7 +94,10 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
     lines, columns, smoothings = (int(v) for v in arrays["size"])
     names = [str(name) for name in facts.pop("names")]
     scores = [float(v) for v in arrays["scores"]]
-    parts = [str(part) for part in facts.pop("parts", names)]  # before near-twins counted each was its own
+    alone = [
+        f"{name} #{index}" for index, name in enumerate(names)
+    ]  # a name comes again where one was forgiven
+    parts = [str(part) for part in facts.pop("parts", alone)]  # before near-twins counted each was its own
     if not len(names) == len(parts) == len(scores):
         raise ValueError("names, parts and scores differ in number")
     return State(
