@@ -117,6 +117,12 @@ def folds_of(pictures: Sequence[Picture], seed: int) -> Folds:
     return Folds(numbers=_by_group(parts.names, seed), follow=follow, parts=parts)
 
 
+def least_taught(folds: Sequence[int], parts: Sequence[str] | Sequence[int]) -> int:
+    """How many distinct parts the smallest teaching rests on, of those that each leave one fold out."""
+    both = list(zip(folds, parts, strict=True))
+    return min(len({part for mine, part in both if mine != fold}) for fold in set(folds))
+
+
 def _by_group(groups: Sequence[str], seed: int) -> tuple[int, ...]:
     """Whole groups to folds of like size: the largest first, each to the smallest fold."""
     names, sizes = np.unique(np.asarray(groups), return_counts=True)
