@@ -21,7 +21,7 @@ from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import alone_in, changed_whole, settle
 from training.anomaly.features import Frame, Looking, Shown, show
 from training.anomaly.fit import POSE_SHARE, TEACHABLE, WORTH, Outcome, Teaching
-from training.anomaly.folds import Folds, folds_of
+from training.anomaly.folds import Folds, folds_of, unlike_parts_reach
 from training.anomaly.goods import LEAST_GOOD, good_pictures
 from training.anomaly.preparing import Preparation, choose_preparation
 from training.anomaly.sheet import write_sheet
@@ -195,7 +195,7 @@ def _finish(
                 names=names,
                 parts=list(folds.parts.names),
                 scores=outcome.scores,
-                facts=facts_of(ready, sha256),
+                facts=facts_of(ready, sha256, reach=unlike_parts_reach(pictures, folds.parts.names)),
             ),
         )
     result = told(wishes.out, sha256=sha256, worst=worst, limit=outcome.limit, parity=parity)
@@ -207,14 +207,15 @@ def _finish(
     }
 
 
-def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
-    """What `adding` needs to go on, beside the arrays."""
+def facts_of(ready: Ready, sha256: str, *, reach: Sequence[float]) -> dict[str, Any]:
+    """What `adding` needs to go on, beside the arrays. reach: how far pictures of different parts agree."""
     return {
         "bundle_sha256": sha256,
         "name": ready.name,
         "steps": STEPS.dump_python(ready.steps, mode="json"),
         "frame": asdict(ready.frame),
         "backbone": ready.backbone.facts(),
+        "unlike_parts_reach": list(reach),
         "wanted_overkill": ready.limit.wanted,
         "method": dict(ready.method),
         "data": dict(ready.data),
