@@ -153,12 +153,16 @@ def twin_pairs(
     describe: Describe = plain_features,
     *,
     among: Collection[str] | None = None,
+    background: Background | None = None,
 ) -> tuple[Twins, ...]:
-    """Near-twins within one set, each pair once. among: only pairs of which one at least is named here."""
+    """Near-twins within one set, each pair once. among: only pairs of which one at least is named here.
+
+    background: what unrelated pictures reach, where these may all be twins; without it the set itself tells.
+    """
     seen = pictures if isinstance(pictures, Looks) else looks(pictures, describe)
     if len(seen.pictures) < 2:
         return ()
-    background = background_of(seen, seen)
+    background = background or background_of(seen, seen)
     exact = {(i, j) for i, j in _exact(seen, seen) if i < j}
     near = {(min(i, j), max(i, j)) for i, j in _candidates(seen, seen) if i != j} - exact
     if among is not None:
@@ -237,12 +241,15 @@ def background_of(one: Looks, other: Looks, seed: int = 0) -> Background:
         float(np.quantile(side, _BACKGROUND_SHARE)) if values else 0.0
         for side in ([v.fine for v in values], [v.coarse for v in values])
     ]
+    return reaching(share[0], share[1], pairs=len(values), by_group=by_group)
+
+
+def reaching(fine: float, coarse: float, *, pairs: int = 0, by_group: bool = False) -> Background:
+    """The background of a set whose unrelated pictures agree so far, and the limits that follow."""
     return Background(
-        pairs=len(values),
-        reached=Agreement(fine=share[0], coarse=share[1]),
-        limit=Agreement(
-            fine=max(_LEAST_FINE, (1 + share[0]) / 2), coarse=max(_LEAST_COARSE, (2 + share[1]) / 3)
-        ),
+        pairs=pairs,
+        reached=Agreement(fine=fine, coarse=coarse),
+        limit=Agreement(fine=max(_LEAST_FINE, (1 + fine) / 2), coarse=max(_LEAST_COARSE, (2 + coarse) / 3)),
         by_group=by_group,
     )
 

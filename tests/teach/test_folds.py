@@ -15,7 +15,7 @@ from inspection.statistics import upper_bound
 from tests.datasets.drawn import kept, surface
 from training.anomaly.features import Frame, Looking, Shown
 from training.anomaly.fit import Outcome, Teaching
-from training.anomaly.folds import Folds, folds_of
+from training.anomaly.folds import Folds, folds_of, parts_of, unlike_parts_reach
 from training.anomaly.threshold import choose_limit
 
 PARTS, SEEN, FRESH, SIDE_PX = 36, 4, 120, 96
@@ -179,3 +179,22 @@ def test_named_parts_are_believed_and_an_unnamed_picture_joins_the_part_that_it_
     told = folds_of(missing, 0)  # all are named: nothing is looked at
     assert told.follow == "part"
     assert told.sentence() == "folds follow the parts that are named"
+
+
+def test_added_pictures_of_one_part_are_one_witness_though_nothing_else_is_there_to_compare_them_with(
+    exposures: tuple[list[Picture], list[int]], by_look: Folds, tmp_path: Path
+):
+    pictures, _ = exposures
+    reach = unlike_parts_reach(pictures, by_look.parts.names)
+    for parts, times in ((1, 4), (1, 10), (2, 4), (5, 1)):
+        added = [
+            kept(tmp_path, f"{parts}-{times}/{p}-{t}.png", seen(500 + p, t), image_class="good")
+            for p in range(parts)
+            for t in range(times)
+        ]
+        new = parts_of(added, reach=reach)
+        assert len(set(new.names)) == parts
+        assert (new.groups, new.pictures) == ((parts, parts * times) if times > 1 else (0, 0))
+    alike = [kept(tmp_path, f"a{n}.png", surface(n, alike=0.9), image_class="good") for n in range(40)]
+    reach = unlike_parts_reach(alike[:30], [p.name for p in alike[:30]])
+    assert len(set(parts_of(alike[30:], reach=reach).names)) == 10, "different parts of one fixture"

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from training.anomaly.adding import _taken_in
-from training.anomaly.features import Shown
+from training.anomaly.features import Frame, Looking, Shown
 from training.anomaly.fit import Teaching
+from training.anomaly.folds import least_taught
 from training.anomaly.gaussian import PoseSums, pose_distances
-from training.anomaly.modes import FROM, MOST, Modes, ways_for
+from training.anomaly.modes import FROM, MOST, SHARE, Modes, ways_for
 from training.anomaly.state import ARRAYS, FACTS, State, load_state, save_state
 from training.anomaly.taught import Basis, Pose, Taught
 
@@ -74,16 +75,64 @@ def test_ways_are_of_unit_length_at_right_angles_and_no_more_than_there_are():
     assert np.array_equal(Modes.of(same, 5).without(same), same)
 
 
-def test_few_parts_have_no_ways_and_folds_take_as_many_as_all_parts_do():
-    assert [ways_for(n) for n in (FROM - 1, FROM, 100, 1000)] == [0, int(0.3 * FROM), 30, MOST]
-    teaching = object.__new__(Teaching)
-    teaching.turned = list(_parts(np.random.default_rng(4), FROM))
-    for parts in (range(FROM), range(FROM // 2)):
-        modes = teaching.pose_of(parts, AXES).modes
-        assert modes is not None
-        assert len(modes.ways) == ways_for(FROM)
-    teaching.turned = teaching.turned[: FROM - 1]
-    assert teaching.pose_of(range(FROM - 1), AXES).modes is None
+class Corners(Looking):
+    """A network whose features are the pixels at the corners of the grid's cells."""
+
+    def __init__(self) -> None:
+        self.frame = Frame(width_px=64, height_px=64, stride=8, smoothings=1)
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels[::8, ::8].reshape(-1, 3).astype(np.float32)
+
+
+def _seen(rng: np.random.Generator) -> np.ndarray:
+    return np.clip(rng.normal(120, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
+
+
+def _teaching(folds: list[int], parts: list[str] | None = None) -> Teaching:
+    rng = np.random.default_rng(4)
+    inside = (slice(0, 8), slice(0, 8))
+    shown = [Shown(pixels=_seen(rng), inside=inside) for _ in folds]
+    return Teaching(Corners(), shown, folds, seed=0, parts=parts)
+
+
+@pytest.mark.parametrize("lots", [(85, 8, 7), (70, 20, 10), (50, 50), (20, 20, 20, 20, 20)])
+def test_a_gross_defect_is_above_the_limit_and_good_parts_are_near_it_however_uneven_the_lots(
+    lots: tuple[int, ...],
+):
+    """Counted by all parts, the ways explain the fold taught on 15 completely: then every part passes."""
+    teaching = _teaching([fold for fold, size in enumerate(lots) for _ in range(size)])
+    outcome = teaching.run(method="position", overkill=0.05, least=0.0)
+    rng, good, gross = np.random.default_rng(5), [], []
+    for _ in range(20):
+        pixels = _seen(rng)
+        spoilt = pixels.copy()
+        spoilt[16:40, 16:40] = 255
+        for one, reached in ((pixels, good), (spoilt, gross)):
+            turned = outcome.taught.basis.turn(Corners().features(one))
+            reached.append(float(outcome.taught.distance_map(turned).max()))
+    limit = outcome.limit.value
+    assert min(gross) > 2 * limit
+    assert 0.3 * limit < np.median(good) < limit
+
+
+def test_as_many_ways_in_every_fold_and_at_last_as_the_smallest_teaching_has_distinct_parts_for():
+    assert [ways_for(n) for n in (FROM - 1, FROM, 80, 1000)] == [0, int(SHARE * FROM), 30, MOST]
+
+    def used(folds: list[int], parts: list[str] | None = None) -> set[int]:
+        teaching = _teaching(folds, parts)
+        rests = [[i for i, mine in enumerate(folds) if mine != fold] for fold in sorted(set(folds))]
+        poses = [teaching.pose_of(rest, 3) for rest in [*rests, range(len(folds))]]
+        return {0 if pose.modes is None else len(pose.modes.ways) for pose in poses}
+
+    even = [n % 5 for n in range(100)]
+    assert used(even) == {30}
+    assert used([0] * 30 + [1] * 70 + [2] * 30) == {0}  # 60 parts are left beside the largest lot
+    assert used([n % 5 for n in range(79)]) == {0}
+    assert used(even, [str(n % 50) for n in range(100)]) == {0}  # 100 pictures of 50 parts
+    twice = [n % 5 for n in range(200)]
+    assert used(twice, [str(n % 100) for n in range(200)]) == {30}
+    assert least_taught([0, 0, 1, 1, 1], ["a", "b", "c", "c", "d"]) == 2
 
 
 def test_more_parts_are_taken_in_by_what_the_ways_leave_of_them():
@@ -128,10 +177,17 @@ def test_what_was_written_down_comes_back_and_what_was_taught_before_there_were_
             columns=8,
             smoothings=1,
         )
-        save_state(tmp_path, State(taught=taught, names=["a"], scores=[1.0], facts={}))
+        names, parts_named = ["a", "b", "a"], ["P1", "P2", "P1"]  # the second "a" was forgiven under that name
+        state = State(taught=taught, names=names, parts=parts_named, scores=[1.0, 2.0, 3.0], facts={})
+        save_state(tmp_path, state)
         facts = json.loads((tmp_path / FACTS).read_text())
+        if form == 1:
+            del facts["parts"]
         (tmp_path / FACTS).write_text(json.dumps({**facts, "format": form}))
-        again = load_state(tmp_path).taught
+        read = load_state(tmp_path)
+        again = read.taught
+        assert read.names == names
+        assert read.parts == parts_named if form == 2 else len(set(read.parts)) == 3
         assert again.distance_map(parts[3]) == pytest.approx(taught.distance_map(parts[3]), rel=1e-3)
         assert (again.pose is not None and again.pose.modes is not None) == bool(wanted)
     assert (tmp_path / ARRAYS).is_file()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -148,7 +150,7 @@ def test_what_a_stopped_call_left_does_not_keep_the_next_one_from_its_work(
 @pytest.mark.parametrize("fault", [StationFault("no"), KeyboardInterrupt()])
 def test_a_change_that_ends_early_leaves_nothing(tmp_path: Path, fault: BaseException):
     def fail(folder: Path) -> None:
-        with changed_whole(folder) as staged:
+        with alone_in(folder, make=True), changed_whole(folder) as staged:
             (staged / "half.json").write_text("{")
             raise fault
 
@@ -194,3 +196,19 @@ def test_a_second_teaching_into_one_folder_is_one_sentence(tmp_path: Path, capsy
     (tmp_path / "t").write_text("a file")
     assert main(words) == 3
     assert "is no folder: choose another one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EBADF])
+def test_a_share_without_locks_is_one_sentence_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert main(["--good", str(tmp_path / "good"), "--out", str(tmp_path / "t")]) == 3
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 't'} cannot be locked against other calls ({os.strerror(number)})" in said
+    assert "choose a folder on a local disk" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "t").exists()

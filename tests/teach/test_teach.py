@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.training.promoting import golden_set, promote
+from training.anomaly.adding import add_good
 from training.anomaly.state import load_state
 from training.engine import Asked
 from training.teach import main
@@ -113,6 +114,24 @@ def test_more_good_parts_are_taken_in_without_fitting_again(copied: Path, parts:
     assert np.array_equal(after.taught.basis.axes, before.taught.basis.axes)
     assert np.array_equal(after.taught.bank[: len(before.taught.bank)], before.taught.bank)
     assert main(["--add", str(parts / "unseen"), *order]) == 3  # known already
+
+
+def test_one_part_seen_four_times_and_added_narrows_no_bound_by_more_than_one_part(
+    copied: Path, parts: Path, keys: Path, tmp_path: Path
+):
+    (tmp_path / "one").mkdir()
+    part = grey(parts / "unseen" / "0.png")
+    for time in range(4):
+        noise = np.random.default_rng(time).normal(0, 1, part.shape)
+        lit = np.clip(part * (0.97 + 0.02 * time) + noise, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "one" / f"exposure{time}.png"), lit)
+    before = load_bundle(copied / "bundle", [keys]).card.metrics["teaching"]
+    said = add_good(tmp_path / "one", copied, forgive=False, threads=1, key_dir=keys)
+    assert said["good"] == before["good"] + 4
+    assert said["good_parts"] == before["good_parts"] + 1
+    assert said["added_parts"] == 1
+    assert said["near_twins"] == {"groups": 1, "pictures": 4}
+    assert "hold 4 of the 4 pictures added, so 1 new part counts" in said["sentence"]
 
 
 def test_a_forgiven_part_passes_and_a_gouge_still_does_not(

@@ -24,7 +24,7 @@ from training.anomaly.bank import distances, extended
 from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import alone_in, changed_whole, settle
 from training.anomaly.features import Looking, Shown, show
-from training.anomaly.folds import parts_of
+from training.anomaly.folds import Parts, parts_of
 from training.anomaly.goods import good_pictures, one_picture
 from training.anomaly.sheet import write_sheet
 from training.anomaly.state import BACKBONE, State, load_state, save_state
@@ -37,6 +37,7 @@ MOST_ADDED = 400  # entries one call may add to the bank
 COVER = 0.9  # patches nearer than this quantile of the bank's own spacing are known already
 FORGIVE_STEPS, FORGIVE_STEPS_ALONE = 4, 6  # alone: where there is no bank to put the part into
 FORGIVE_SHARE = 0.05  # of all parts taught so far: no step lets one part weigh more
+NO_REACH = (0.0, 0.0)  # of a teaching that did not write it down: rather join too many than too few
 MOST_NAMED = 200  # pictures that a card names one by one
 
 
@@ -66,8 +67,11 @@ def _add_good(
     maps = [state.taught.distance_map(t) for t in turned]
     before = [float(m[item.inside].max()) for m, item in zip(maps, shown, strict=True)]
     scores = [*state.scores, *before]
-    new = (f"{pictures[0].name} #{len(state.names)}",) if forgive else parts_of(pictures).names
-    parts = [*state.parts, *new]  # what is forgiven is no part that was taught, whatever its file is called
+    fine, coarse = state.facts.get("unlike_parts_reach", NO_REACH)
+    # what is forgiven is no part that was taught, whatever its file is called
+    forgiven = Parts(names=(f"{pictures[0].name} #{len(state.names)}",))
+    new = forgiven if forgive else parts_of(pictures, reach=(fine, coarse))
+    parts = [*state.parts, *new.names]
     limit = choose_limit(scores, float(state.facts["wanted_overkill"]), parts=parts)
     taught = _taken_in(state.taught, turned, shown, reach=_spacing(state.taught.bank), weight=1.0)
     taught = replace(taught, limit=limit.value)
@@ -94,10 +98,26 @@ def _add_good(
             limit=limit.value,
         )
         sha256, parity = make_bundle(ready, shown, turned, staged / "bundle", key_dir)
-        facts = facts_of(ready, sha256)
+        facts = facts_of(ready, sha256, reach=(fine, coarse))
         save_state(staged, State(taught=taught, names=names, parts=parts, scores=scores, facts=facts))
     result = told(folder, sha256=sha256, worst=sheet, limit=limit, parity=parity)
+    if not forgive:
+        result |= _witnesses(new, str(result["sentence"]))
     return {**result, "parent": str(state.facts["bundle_sha256"]), "bank_entries": len(taught.bank)}
+
+
+def _witnesses(new: Parts, sentence: str) -> dict[str, Any]:
+    """What a person must know of the parts that the added pictures show."""
+    count = len(set(new.names))
+    told: dict[str, Any] = {"added_parts": count}
+    if new.searched:
+        told["near_twins"] = {"groups": new.groups, "pictures": new.pictures}
+    if new.groups:
+        sentence += (
+            f"; {new.groups} groups of look-alikes hold {new.pictures} of the {len(new.names)} pictures added,"
+            f" so {count} new {'part counts' if count == 1 else 'parts count'}, each with its worst picture"
+        )
+    return {**told, "sentence": sentence}
 
 
 def _spacing(bank: np.ndarray) -> float:

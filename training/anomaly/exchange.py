@@ -54,6 +54,13 @@ def alone_in(folder: Path, *, make: bool = False) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StationFault(f"another call is teaching in {folder}: wait until it ends.") from None
+        except OSError as e:  # a share without locks
+            if made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise StationFault(
+                f"{folder} cannot be locked against other calls ({e.strerror}): choose a folder on a local disk."
+            ) from e
         try:
             yield
         finally:
@@ -68,17 +75,14 @@ def alone_in(folder: Path, *, make: bool = False) -> Iterator[None]:
 def changed_whole(folder: Path) -> Iterator[Path]:
     """A folder to write the new bundle and state into; they take their places when all of it stands.
 
-    Whatever ends this early leaves `folder` as it was; a `folder` made for it goes again.
+    `folder` is held (`alone_in`), which also made it; whatever ends this early leaves it as it was.
     """
-    made = not folder.exists()
     staged = folder / ADDING
-    staged.mkdir(parents=True)
+    staged.mkdir()
     try:
         yield staged
     except BaseException:
         shutil.rmtree(staged)
-        if made:
-            folder.rmdir()
         raise
     sync_folder(staged)
     staged.rename(folder / ADDED)

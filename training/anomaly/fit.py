@@ -19,6 +19,7 @@ from datasets.ranks import auroc
 from inspection.types import StationFault
 from training.anomaly.bank import BANK, coreset
 from training.anomaly.features import Looking, Shown
+from training.anomaly.folds import least_taught
 from training.anomaly.gaussian import ALONE, COMPONENTS, PoseSums
 from training.anomaly.modes import Modes, ways_for
 from training.anomaly.planted import plant
@@ -78,6 +79,7 @@ class Teaching:
         some = np.sort(rng.permutation(len(shown))[:BASIS_PARTS])
         self.basis = Basis.of([looking.features(shown[i].pixels) for i in some])
         self.turned = [self.basis.turn(looking.features(item.pixels)) for item in shown]
+        self._ways = ways_for(least_taught(folds, range(len(shown)) if parts is None else parts))
 
     def patches(self, index: int) -> np.ndarray:
         """Turned features of one part, without the cells that show only padding."""
@@ -90,12 +92,12 @@ class Teaching:
         return coreset(np.concatenate([self.patches(i) for i in indices]), self._bank, rng)
 
     def pose_of(self, indices: Sequence[int], components: int) -> Pose:
-        """Modes of these parts, as many as all parts together carry, and the Gaussians of what those leave."""
+        """Modes of these parts, as many as the smallest teaching carries, and Gaussians of what those leave."""
         kept = min(components, self.turned[0].shape[1])
         features = np.stack([self.turned[index][:, :kept] for index in indices])
-        if not (wanted := ways_for(len(self.turned))):
+        if not self._ways:
             return Pose.of(PoseSums.of(features), None)
-        modes = Modes.of(features, wanted)
+        modes = Modes.of(features, self._ways)
         return Pose.of(PoseSums.of(modes.without(features)), modes)
 
     def pose_share(self) -> float:

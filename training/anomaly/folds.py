@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from datasets.labels import Picture
-from datasets.likeness import joined, looks, twin_pairs
+from datasets.likeness import background_of, joined, looks, reaching, twin_pairs
 
 FOLDS = 5
 _LEAST_GROUPS = 3  # of lots, sequences or parts that look alike: with fewer a fold is judged by next to nothing
 _LARGEST_SHARE = 0.5
 """Of all pictures in one group of near-twins: beyond it the search tells the product, not the parts."""
+_COMPARED = 40  # pictures, each of another part, that tell how alike different parts are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +79,28 @@ class Folds:
         return f"folds follow the {self.follow}s that are named"
 
 
-def parts_of(pictures: Sequence[Picture]) -> Parts:
-    """Which part each picture shows: by name, else by what it looks like."""
+def unlike_parts_reach(pictures: Sequence[Picture], parts: Sequence[str]) -> tuple[float, float]:
+    """How far pictures of different parts agree, fine and coarse: nearer than that are near-twins.
+
+    Pictures that come later may all show one part; among themselves they look unrelated to nothing.
+    """
+    one_each = list(dict(zip(parts, pictures, strict=True)).values())
+    seen = looks(one_each[:: -(-len(one_each) // _COMPARED)])
+    reached = background_of(seen, seen).reached
+    return reached.fine, reached.coarse
+
+
+def parts_of(pictures: Sequence[Picture], *, reach: tuple[float, float] | None = None) -> Parts:
+    """Which part each picture shows: by name, else by what it looks like.
+
+    reach: `unlike_parts_reach` of the teaching that these are added to. Then near-twins are always one part,
+    however few parts that leaves: too few witnesses make a bound wide, too many make it wrong.
+    """
     named = tuple(picture.part_name for picture in pictures)
     if all(picture.part is not None for picture in pictures):
         return Parts(names=named)
-    pairs = [(pair.first, pair.second) for pair in twin_pairs(looks(pictures))]
+    background = None if reach is None else reaching(*reach)
+    pairs = [(pair.first, pair.second) for pair in twin_pairs(looks(pictures), background=background)]
     if not pairs:
         return Parts(names=named, searched=True)
     first: dict[str, str] = {}
@@ -97,7 +114,7 @@ def parts_of(pictures: Sequence[Picture]) -> Parts:
     sizes = Counter(names)
     largest = max(sizes.values())
     found = {"searched": True, "groups": len(twins), "pictures": sum(map(len, twins))}
-    if largest > _LARGEST_SHARE * len(pictures) or len(sizes) < _LEAST_GROUPS:
+    if reach is None and (largest > _LARGEST_SHARE * len(pictures) or len(sizes) < _LEAST_GROUPS):
         return Parts(names=named, largest=largest, **found)
     return Parts(names=names, **found)
 
@@ -115,6 +132,12 @@ def folds_of(pictures: Sequence[Picture], seed: int) -> Folds:
     parts = parts_of(pictures)
     follow = "near-twins" if parts.groups and not parts.largest else "part"
     return Folds(numbers=_by_group(parts.names, seed), follow=follow, parts=parts)
+
+
+def least_taught(folds: Sequence[int], parts: Sequence[str] | Sequence[int]) -> int:
+    """How many distinct parts the smallest teaching rests on, of those that each leave one fold out."""
+    both = list(zip(folds, parts, strict=True))
+    return min(len({part for mine, part in both if mine != fold}) for fold in set(folds))
 
 
 def _by_group(groups: Sequence[str], seed: int) -> tuple[int, ...]:

@@ -94,7 +94,9 @@ def _read(facts: dict[str, Any], arrays: Any) -> State:
     lines, columns, smoothings = (int(v) for v in arrays["size"])
     names = [str(name) for name in facts.pop("names")]
     scores = [float(v) for v in arrays["scores"]]
-    parts = [str(part) for part in facts.pop("parts", names)]  # before near-twins counted each was its own
+    # before near-twins counted each was a part of its own; a name comes again where one was forgiven under it
+    alone = [f"{name} #{index}" for index, name in enumerate(names)]
+    parts = [str(part) for part in facts.pop("parts", alone)]
     if not len(names) == len(parts) == len(scores):
         raise ValueError("names, parts and scores differ in number")
     return State(

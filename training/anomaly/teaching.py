@@ -21,7 +21,7 @@ from training.anomaly.bundling import STEPS, Ready, make_bundle, told
 from training.anomaly.exchange import alone_in, changed_whole, settle
 from training.anomaly.features import Frame, Looking, Shown, show
 from training.anomaly.fit import POSE_SHARE, TEACHABLE, WORTH, Outcome, Teaching
-from training.anomaly.folds import Folds, folds_of
+from training.anomaly.folds import Folds, folds_of, unlike_parts_reach
 from training.anomaly.goods import LEAST_GOOD, good_pictures
 from training.anomaly.preparing import Preparation, choose_preparation
 from training.anomaly.sheet import write_sheet
@@ -80,7 +80,7 @@ def _teach(wishes: Wishes) -> dict[str, Any]:
     preparation = choose_preparation(pictures, gain=wishes.gain, align=wishes.align, shapes=shapes)
     backbone, scales = _backbone(wishes, pictures, preparation)
     if wishes.shapes == wishes.method == "auto" and "canvas" in preparation.why:
-        preparation = _shaped(wishes, pictures, folds.numbers, backbone, preparation)
+        preparation = _shaped(wishes, pictures, folds, backbone, preparation)
     if "stretch" in preparation.why and wishes.method == "auto":
         wishes = replace(wishes, method="position")
     frame = preparation.frame(backbone.strides[0])
@@ -139,7 +139,7 @@ def pictures_and_folds(wishes: Wishes) -> tuple[tuple[Picture, ...], Folds]:
 def _shaped(
     wishes: Wishes,
     pictures: Sequence[Picture],
-    folds: Sequence[int],
+    folds: Folds,
     backbone: Backbone,
     canvas: Preparation,
 ) -> Preparation:
@@ -150,12 +150,13 @@ def _shaped(
     """
     stretched = choose_preparation(pictures, gain=wishes.gain, align=wishes.align, shapes="stretch")
     drawn = np.sort(np.random.default_rng([wishes.seed, 2]).permutation(len(pictures))[:SHAPE_PARTS])
-    if len({folds[i] for i in drawn}) < 2:
+    numbers, parts = [folds.numbers[i] for i in drawn], [folds.parts.names[i] for i in drawn]
+    if len(set(numbers)) < 2:
         return canvas
     frame = stretched.frame(backbone.strides[0])
     shown = [show(pictures[i], stretched.steps, frame) for i in drawn]
     looking = Looking(backbone, frame, threads=wishes.threads)
-    tried = Teaching(looking, shown, [folds[i] for i in drawn], seed=wishes.seed, bank=500)
+    tried = Teaching(looking, shown, numbers, seed=wishes.seed, bank=500, parts=parts)
     share, found = tried.position_gains()
     better = share >= POSE_SHARE and found["position"] >= found["bank"] + WORTH
     chosen = stretched if better else canvas
@@ -194,7 +195,7 @@ def _finish(
                 names=names,
                 parts=list(folds.parts.names),
                 scores=outcome.scores,
-                facts=facts_of(ready, sha256),
+                facts=facts_of(ready, sha256, reach=unlike_parts_reach(pictures, folds.parts.names)),
             ),
         )
     result = told(wishes.out, sha256=sha256, worst=worst, limit=outcome.limit, parity=parity)
@@ -206,14 +207,15 @@ def _finish(
     }
 
 
-def facts_of(ready: Ready, sha256: str) -> dict[str, Any]:
-    """What `adding` needs to go on, beside the arrays."""
+def facts_of(ready: Ready, sha256: str, *, reach: Sequence[float]) -> dict[str, Any]:
+    """What `adding` needs to go on, beside the arrays. reach: how far pictures of different parts agree."""
     return {
         "bundle_sha256": sha256,
         "name": ready.name,
         "steps": STEPS.dump_python(ready.steps, mode="json"),
         "frame": asdict(ready.frame),
         "backbone": ready.backbone.facts(),
+        "unlike_parts_reach": list(reach),
         "wanted_overkill": ready.limit.wanted,
         "method": dict(ready.method),
         "data": dict(ready.data),
