@@ -59,7 +59,8 @@ def alone_in(folder: Path, *, make: bool = False) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
             raise StationFault(
-                f"{folder} cannot be locked against other calls ({e.strerror}): choose a folder on a local disk."
+                f"{folder} cannot be locked against other calls ({e.strerror}):"
+                " choose a folder on a local disk."
             ) from e
         try:
             yield
