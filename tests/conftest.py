@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 
 def _threads() -> set[str]:
@@ -53,6 +55,17 @@ def nothing_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert not _children() - children, f"child processes left behind: {_children() - children}"
     left = _shared_memory(base) - memory
     assert not left, f"shared memory left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def pillow_opens_pictures_itself() -> None:
+    """ultralytics puts an opener of its own into Pillow, which wants another package for what is no picture.
+
+    In the product no process has both; the tests of a worker share one.
+    """
+    patches = sys.modules.get("ultralytics.utils.patches")
+    if patches is not None:
+        Image.open = patches._image_open
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,8 @@ from tests.training import drawn
 from training.recipe import TrainingRecipe, load_training_recipe
 
 torch: Any = pytest.importorskip("torch", reason="training extras are not installed")
-pytest.importorskip("ultralytics", reason="training extras are not installed")
 
 from training.anomaly.backbone import OWN_BACKBONE, load_backbone  # noqa: E402
-from training.pixel_networks import OnBackbone, PixelLoss  # noqa: E402
 from training.trunk import STRIDES, Trunk, scale_for  # noqa: E402
 from training.yolo_folder import SHOWN_NAME, write_folder  # noqa: E402
 
@@ -200,6 +198,8 @@ def test_pixels_are_shown_to_a_backbone_as_it_expects_them(tmp_path: Path):
 
 
 def _told(odds: Any, masks: Any) -> tuple[Any, dict[str, Any]]:
+    from training.pixel_networks import OnBackbone, PixelLoss
+
     network = OnBackbone(Trunk.of(_cut(OWN_BACKBONE)), odds.shape[1])
     return PixelLoss(network)(odds.log(), {"semantic_mask": masks})
 
