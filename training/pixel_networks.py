@@ -109,7 +109,7 @@ class _Head(nn.Module):
         return self.answer(self.drop(met))
 
 
-class OnBackbone(SemanticSegmentationModel):
+class OnBackbone(PixelNetwork):
     """A backbone and a head; layer 0 is the backbone, so that `freeze = [0]` keeps it as it was."""
 
     def __init__(self, trunk: Trunk, classes: int) -> None:
@@ -127,10 +127,6 @@ class OnBackbone(SemanticSegmentationModel):
     def predict(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         """Logits (N, classes, h, w) at the finest stride of the backbone."""
         return self.model(x)
-
-    def init_criterion(self) -> Any:
-        """What it is told."""
-        return PixelLoss(self)
 
     @classmethod
     def again(cls, tensors: Mapping[str, Tensor], classes: int) -> OnBackbone:
